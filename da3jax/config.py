@@ -1,0 +1,295 @@
+"""What a network is made of: frozen dataclasses, one preset a released variant, overrides from a dict or a YAML file."""
+
+from __future__ import annotations
+
+import dataclasses
+import difflib
+import pathlib
+import types
+import typing
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import yaml
+
+PATCH_SIZE = 14
+"""Pixels a side of a patch, in every variant."""
+
+REF_VIEW_STRATEGIES = ("saddle_balanced", "saddle_sim_range", "middle", "first")
+"""Ways to choose the reference view; the first is the default."""
+
+
+def one_of(what: str, value: Any, allowed: typing.Iterable[Any]) -> None:
+    """Raises a ValueError that names `value`, the allowed values and the closest of them, unless `value` is allowed."""
+    allowed = list(allowed)
+    if value in allowed:
+        return
+    close = difflib.get_close_matches(str(value), [str(option) for option in allowed], n=1)
+    hint = f"; did you mean {close[0]!r}?" if close else ""
+    raise ValueError(f"{what} {value!r} is unknown; it is one of {', '.join(map(str, allowed))}{hint}")
+
+
+@dataclass(frozen=True)
+class BackboneConfig:
+    """A DINOv2 ViT whose later blocks alternate between attention inside a view and across views.
+
+    A start of -1 switches that feature off. `taps` are the blocks (from 0) whose outputs go to the heads.
+    """
+
+    width: int
+    depth: int
+    num_heads: int
+    taps: tuple[int, int, int, int]
+    alt_start: int = -1
+    """From this block on odd blocks attend across views; the class token becomes a camera token."""
+    qknorm_start: int = -1
+    rope_start: int = -1
+    cat_token: bool = True
+    """A tap is the last in-view output beside the block's own: twice the width."""
+    mlp: Literal["mlp", "swiglu"] = "mlp"
+    pos_grid: int = 37
+    """Side of the grid that the position embedding is stored for."""
+
+    def __post_init__(self):
+        for name in ("width", "depth", "num_heads", "pos_grid"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"backbone.{name} is {getattr(self, name)}; it is at least 1")
+        if self.width % (4 * self.num_heads):
+            raise ValueError(
+                f"backbone.width {self.width} does not split into {self.num_heads} heads whose width is a multiple of 4 "
+                f"(two image axes, two halves for the rotary embedding)"
+            )
+        one_of("backbone.mlp", self.mlp, ("mlp", "swiglu"))
+        if len(self.taps) != 4 or list(self.taps) != sorted(set(self.taps)) or not 0 <= self.taps[0] <= self.taps[-1] < self.depth:
+            raise ValueError(f"backbone.taps {list(self.taps)} are not four increasing blocks between 0 and {self.depth - 1}")
+        for name in ("alt_start", "qknorm_start", "rope_start"):
+            if not -1 <= getattr(self, name) < self.depth:
+                raise ValueError(f"backbone.{name} is {getattr(self, name)}; it is a block from 0 to {self.depth - 1}, or -1 for off")
+
+    @property
+    def tap_width(self) -> int:
+        return self.width * (2 if self.cat_token else 1)
+
+    @property
+    def hidden(self) -> int:
+        """Width inside the MLP; SwiGLU keeps two thirds of 4 × width, rounded up to a multiple of 8."""
+        return 4 * self.width if self.mlp == "mlp" else (int(4 * self.width * 2 / 3) + 7) // 8 * 8
+
+    def cross_view(self, block: int) -> bool:
+        """Whether `block` attends over the tokens of all views."""
+        return self.alt_start != -1 and block >= self.alt_start and block % 2 == 1
+
+
+@dataclass(frozen=True)
+class DualDPTConfig:
+    """Depth and rays, each with a confidence, from one pyramid."""
+
+    features: int
+    channels: tuple[int, int, int, int]
+
+
+@dataclass(frozen=True)
+class DPTConfig:
+    """Depth, and how much of a pixel is sky."""
+
+    features: int
+    channels: tuple[int, int, int, int]
+    sky: bool = True
+
+
+@dataclass(frozen=True)
+class GaussianHeadConfig:
+    """Raw parameters of one Gaussian a pixel, opacity last."""
+
+    features: int
+    channels: tuple[int, int, int, int]
+    output_dim: int = 38
+
+
+@dataclass(frozen=True)
+class CameraConfig:
+    """Camera encoder (poses to tokens) and decoder (token to pose)."""
+
+    encoder_depth: int = 4
+    encoder_heads: int = 16
+
+
+@dataclass(frozen=True)
+class ModelConfig:
+    """One network: a backbone and what reads it."""
+
+    name: str
+    backbone: BackboneConfig
+    head: DualDPTConfig | DPTConfig
+    camera: CameraConfig | None = None
+    gaussians: GaussianHeadConfig | None = None
+
+    def __post_init__(self):
+        for head in (self.head, self.gaussians):
+            if head is not None and (len(head.channels) != 4 or head.features % 8 or min(*head.channels, head.features) < 4):
+                raise ValueError(
+                    f"a head of {head.features} features and channels {list(head.channels)} cannot be built: features is a multiple of 8, channels are four"
+                )
+        if self.camera and self.backbone.width % self.camera.encoder_heads:
+            raise ValueError(f"backbone.width {self.backbone.width} does not split into camera.encoder_heads {self.camera.encoder_heads}")
+        if self.gaussians and not self.camera:
+            raise ValueError("gaussians needs camera: Gaussians are placed with the predicted cameras")
+
+    @property
+    def outputs(self) -> tuple[str, ...]:
+        """Names that `outputs=` of `forward` accepts for this network."""
+        dual = isinstance(self.head, DualDPTConfig)
+        return (
+            "depth",
+            *(("ray",) if dual else ()),
+            *(("sky",) if not dual and self.head.sky else ()),
+            *(("cameras",) if self.camera else ()),
+            "taps",
+            *(("raw_gs",) if self.gaussians else ()),
+        )
+
+
+@dataclass(frozen=True)
+class NestedConfig:
+    """An any-view network and a metric one that gives it a scale."""
+
+    name: str
+    anyview: ModelConfig
+    metric: ModelConfig
+
+    def __post_init__(self):
+        if "cameras" not in self.anyview.outputs:
+            raise ValueError("anyview of a nested network needs camera: the metric scale depends on the focal length")
+        if "sky" not in self.metric.outputs:
+            raise ValueError("metric of a nested network needs a dpt head with sky")
+
+    @property
+    def outputs(self) -> tuple[str, ...]:
+        """Names that `outputs=` of `forward` accepts for this network."""
+        return (*self.anyview.outputs, "sky", "metric_depth")
+
+
+Config = ModelConfig | NestedConfig
+
+_HEADS = {"dualdpt": DualDPTConfig, "dpt": DPTConfig}
+_WIDE = {"features": 256, "channels": (256, 512, 1024, 1024)}
+
+
+def _anyview(
+    name: str, width: int, depth: int, heads: int, taps: tuple, start: int, features: int, channels: tuple, **kwargs
+) -> ModelConfig:
+    mlp = kwargs.pop("mlp", "mlp")
+    backbone = BackboneConfig(width, depth, heads, taps, alt_start=start, qknorm_start=start, rope_start=start, mlp=mlp)
+    return ModelConfig(name, backbone, DualDPTConfig(features, channels), CameraConfig(), **kwargs)
+
+
+def _single_view(name: str) -> ModelConfig:
+    return ModelConfig(name, BackboneConfig(1024, 24, 16, (4, 11, 17, 23), cat_token=False), DPTConfig(**_WIDE))
+
+
+_GIANT = _anyview(
+    "da3-giant", 1536, 40, 24, (19, 27, 33, 39), 13, **_WIDE, mlp="swiglu", gaussians=GaussianHeadConfig(**_WIDE)
+)  # fmt: skip
+
+PRESETS: Mapping[str, Config] = types.MappingProxyType(
+    {
+        config.name: config
+        for config in (
+            _anyview("da3-small", 384, 12, 6, (5, 7, 9, 11), 4, 64, (48, 96, 192, 384)),
+            _anyview("da3-base", 768, 12, 12, (5, 7, 9, 11), 4, 128, (96, 192, 384, 768)),
+            _anyview("da3-large", 1024, 24, 16, (11, 15, 19, 23), 8, **_WIDE),
+            _GIANT,
+            _single_view("da3mono-large"),
+            _single_view("da3metric-large"),
+            NestedConfig("da3nested-giant-large", _GIANT, _single_view("da3metric-large")),
+        )
+    }
+)
+"""The released variants by name."""
+
+
+def load_config(source: str | pathlib.Path | Mapping[str, Any] | Config) -> Config:
+    """A network's configuration from a preset name, a YAML file or a dict.
+
+    A dict (or YAML) has the fields of `ModelConfig` or `NestedConfig`, nested; `head` says its `type`, `dualdpt` or `dpt`. With
+    `preset: NAME` it starts from that preset and overrides only what it names; `camera: null` removes a part.
+
+    Raises:
+        ValueError: an unknown preset, key or value (with the closest match), or a combination that cannot be built.
+        FileNotFoundError: `source` names a YAML file that is not there.
+    """
+    if isinstance(source, ModelConfig | NestedConfig):
+        return source
+    if isinstance(source, str | pathlib.Path):
+        if not str(source).endswith((".yaml", ".yml")):
+            one_of("preset", str(source), PRESETS)
+            return PRESETS[str(source)]
+        path = pathlib.Path(source)
+        try:
+            source = yaml.safe_load(path.read_text())
+        except yaml.YAMLError as error:
+            raise ValueError(f"{path} is not YAML: {error}") from error
+        if not isinstance(source, Mapping):
+            raise ValueError(f"{path} holds no mapping of configuration keys")
+    fields = dict(source)
+    preset = fields.pop("preset", None)
+    if preset is not None:
+        one_of("preset", preset, PRESETS)
+        fields = _merge(to_dict(PRESETS[preset]), fields)
+    return _build(NestedConfig if "anyview" in fields else ModelConfig, fields, "")
+
+
+def to_dict(config: Any) -> dict[str, Any]:
+    """The plain dict that `load_config` turns back into `config`."""
+    if not dataclasses.is_dataclass(config):
+        return list(config) if isinstance(config, tuple) else config
+    fields = {field.name: to_dict(getattr(config, field.name)) for field in dataclasses.fields(config)}
+    kind = next((name for name, head in _HEADS.items() if type(config) is head), None)
+    return fields if kind is None else {"type": kind, **fields}
+
+
+def _merge(base: Any, override: Any) -> Any:
+    """`override` on top of `base`, dict by dict; a head of another type replaces the whole head."""
+    if not isinstance(base, Mapping) or not isinstance(override, Mapping) or override.get("type", base.get("type")) != base.get("type"):
+        return override
+    return {**base, **{key: _merge(base.get(key), value) for key, value in override.items()}}
+
+
+def _build(cls: type, fields: Any, path: str) -> Any:
+    """An instance of the dataclass `cls` from a nested dict; `path` names the place in messages."""
+    if not isinstance(fields, Mapping):
+        raise ValueError(
+            f"{path or 'the configuration'} is {fields!r}; it is a mapping with the keys {', '.join(f.name for f in dataclasses.fields(cls))}"
+        )
+    known = {field.name: field for field in dataclasses.fields(cls)}
+    for key in fields:
+        one_of("configuration key", f"{path}{key}", [f"{path}{name}" for name in known])
+    missing = [f"{path}{name}" for name, field in known.items() if field.default is dataclasses.MISSING and name not in fields]
+    if missing:
+        raise ValueError(f"the configuration lacks {', '.join(missing)}")
+    hints = typing.get_type_hints(cls)
+    return cls(**{name: _value(hints[name], value, f"{path}{name}") for name, value in fields.items()})
+
+
+def _value(hint: Any, value: Any, path: str) -> Any:
+    """`value` as the type that `hint` asks for."""
+    if hint == DualDPTConfig | DPTConfig:
+        if not isinstance(value, Mapping) or "type" not in value:
+            raise ValueError(f"{path} is {value!r}; it is a mapping with type, features and channels")
+        one_of(f"{path}.type", value["type"], _HEADS)
+        return _build(_HEADS[value["type"]], {k: v for k, v in value.items() if k != "type"}, f"{path}.")
+    options = [option for option in typing.get_args(hint) if option is not type(None)] if isinstance(hint, types.UnionType) else [hint]
+    if value is None and options != [hint]:
+        return None
+    kind = options[0]
+    if dataclasses.is_dataclass(kind):
+        return _build(kind, value, f"{path}.")
+    if typing.get_origin(kind) is tuple:
+        if not isinstance(value, list | tuple) or not all(isinstance(item, int) for item in value):
+            raise ValueError(f"{path} is {value!r}; it is a list of {len(typing.get_args(kind))} integers")
+        return tuple(value)
+    scalar = str if typing.get_origin(kind) is Literal else kind
+    if not isinstance(value, scalar) or (scalar is int and isinstance(value, bool)):
+        raise ValueError(f"{path} is {value!r}; it is of type {scalar.__name__}")
+    return value

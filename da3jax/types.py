@@ -1,0 +1,104 @@
+"""What goes in and out: plain dataclasses that JAX knows as pytrees.
+
+Shapes, here and everywhere:
+
+| letter | means                                                   |
+|--------|---------------------------------------------------------|
+| B      | scenes                                                  |
+| S      | views of a scene                                        |
+| N      | tokens of a view, 1 + H/14 · W/14; in results: views    |
+| C      | width of the backbone                                   |
+| H, W   | pixels of a processed image, multiples of 14            |
+| h, w   | pixels of a ray map, 8 · H/14 and 8 · W/14              |
+
+Cameras follow OpenCV: x right, y down, z forward. Extrinsics are world-to-camera, intrinsics are in pixels.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Any
+
+import jax
+import numpy as np
+
+Array = jax.Array | np.ndarray
+Params = dict[str, Any]
+"""One nested dict of float32 arrays, without an outer `params` key."""
+
+
+@jax.tree_util.register_dataclass
+@dataclasses.dataclass(frozen=True)
+class NetworkOutput:
+    """What `da3jax.forward` returns. What a variant does not have, or `outputs` did not ask for, is None."""
+
+    depth: Array | None = None
+    """(B, S, H, W) distance along the camera's z axis, up to one scale a scene."""
+    depth_conf: Array | None = None
+    """(B, S, H, W) confidence, at least 1."""
+    ray: Array | None = None
+    """(B, S, h, w, 6) direction R K⁻¹ p, not normalised, then origin, both in the reference view's frame."""
+    ray_conf: Array | None = None
+    """(B, S, h, w) confidence, at least 1."""
+    pose_enc: Array | None = None
+    """(B, S, 9) camera-to-world translation, quaternion xyzw, field of view (vertical, horizontal) in radians."""
+    extrinsics: Array | None = None
+    """(B, S, 3, 4) world-to-camera."""
+    intrinsics: Array | None = None
+    """(B, S, 3, 3) pixels."""
+    sky: Array | None = None
+    """(B, S, H, W) at least 0; a pixel is sky from 0.3 on."""
+    taps: list[Array] | None = None
+    """Four times (B, S, N - 1, C or 2C): the patch tokens that the heads read."""
+    features: dict[int, Array] | None = None
+    """By block: (B, S, H/14, W/14, C), normed patch tokens."""
+    raw_gs: Array | None = None
+    """(B, S, H, W, 37) Gaussian parameters in the camera's own terms, before the adapter."""
+    raw_gs_conf: Array | None = None
+    """(B, S, H, W) opacity before it is mapped to a density, in (0, 1)."""
+    metric_depth: Array | None = None
+    """(B, S, H, W) output of a nested network's metric half: metres = this · focal length / 300."""
+
+
+@jax.tree_util.register_dataclass
+@dataclasses.dataclass(frozen=True)
+class Views:
+    """Images and cameras as `da3jax.forward` takes them; made by `da3jax.preprocess`."""
+
+    images: Array
+    """(1, S, H, W, 3) float32, ImageNet-normalised."""
+    extrinsics: Array | None = None
+    """(1, S, 3 or 4, 4) world-to-camera, as given."""
+    intrinsics: Array | None = None
+    """(1, S, 3, 3) pixels of the processed images."""
+    processed_images: np.ndarray | None = None
+    """(S, H, W, 3) uint8, the same images to look at."""
+
+
+@jax.tree_util.register_dataclass
+@dataclasses.dataclass(frozen=True)
+class Prediction:
+    """What `DepthAnything3.inference` returns, for N views: numpy arrays, or device arrays with `as_numpy=False`."""
+
+    depth: Array
+    """(N, H, W) distance along the camera's z axis."""
+    conf: Array | None = None
+    """(N, H, W) confidence of the depth, at least 1."""
+    extrinsics: Array | None = None
+    """(N, 3, 4) world-to-camera."""
+    intrinsics: Array | None = None
+    """(N, 3, 3) pixels of the processed image."""
+    ray: Array | None = None
+    """(N, h, w, 6) direction, then origin, in the world frame."""
+    ray_conf: Array | None = None
+    """(N, h, w) confidence of the rays, at least 1."""
+    sky: Array | None = None
+    """(N, H, W) bool; as in the official result, sky from 0.5 on."""
+    processed_images: Array | None = None
+    """(N, H, W, 3) uint8, what the network saw."""
+    is_metric: bool = dataclasses.field(default=False, metadata={"static": True})
+    """Whether depth and translations are in metres."""
+    scale_factor: Array | None = None
+    """What depth and translations were multiplied by to be in metres."""
+    aux: dict[str, Array] = dataclasses.field(default_factory=dict)
+    """`feat_layer_I` (N, H/14, W/14, C) for each exported block I; `metric_depth` (N, H, W) of a nested network."""
