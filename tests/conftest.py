@@ -11,6 +11,23 @@ os.environ["XLA_FLAGS"] = " ".join(
     )
 )
 
+import pathlib
+
 import jax  # the flags above come first
+import pytest
 
 jax.config.update("jax_numpy_rank_promotion", "raise")
+
+
+@pytest.fixture(scope="session")
+def released_dir() -> pathlib.Path:
+    """A tiny any-view network in the released layout."""
+    return pathlib.Path(__file__).parent / "golden" / "anyview"
+
+
+@pytest.fixture(scope="session")
+def tiny_model_dir(released_dir, tmp_path_factory) -> pathlib.Path:
+    """The same, converted."""
+    from da3jax import weights
+
+    return weights.convert(released_dir, tmp_path_factory.mktemp("models") / "tiny")

@@ -1,0 +1,22 @@
+"""Depth Anything 3 in JAX and Flax: depth, rays and cameras from any number of images."""
+
+from da3jax import config, geometry
+from da3jax.inference import DepthAnything3
+from da3jax.inputs import preprocess
+from da3jax.models import NestedNetwork, Network, forward, stack_layers, unstack_layers
+from da3jax.types import NetworkOutput, Prediction, Views
+
+__all__ = [
+    "DepthAnything3",
+    "NestedNetwork",
+    "Network",
+    "NetworkOutput",
+    "Prediction",
+    "Views",
+    "config",
+    "forward",
+    "geometry",
+    "preprocess",
+    "stack_layers",
+    "unstack_layers",
+]

@@ -1,0 +1,24 @@
+"""The command `da3jax`: one file a command, options named as the official ones.
+
+Paths of what was written go to stdout, one a line; progress and timing go to stderr. Exit status 2 for a command line that cannot be
+meant, 1 for a failure (one sentence, no traceback), 130 for Ctrl-C.
+"""
+
+import typer
+
+from da3jax.cli import auto, convert, image, images, models
+
+app = typer.Typer(
+    help="Depth Anything 3 in JAX: depth, cameras and a point cloud from photographs.",
+    no_args_is_help=True,
+    add_completion=False,
+    rich_markup_mode=None,  # its tables cut the names of options at 80 columns
+    pretty_exceptions_enable=False,
+)
+for module in (auto, image, images, convert, models):
+    app.command(module.__name__.rpartition(".")[2])(module.command)
+
+
+def main() -> None:
+    """Runs the command line in `sys.argv` and exits."""
+    app()

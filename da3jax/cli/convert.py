@@ -1,0 +1,25 @@
+"""`da3jax convert SOURCE OUT_DIR`."""
+
+import pathlib
+from typing import Annotated
+
+import typer
+
+from da3jax.cli.failures import failures_in_a_sentence
+from da3jax.cli.options import Revision, choice
+
+
+@failures_in_a_sentence()
+def command(
+    source: Annotated[str, typer.Argument(metavar="SOURCE", help="Hub id, folder as released, or converted folder.")],
+    out_dir: Annotated[pathlib.Path, typer.Argument(metavar="OUT_DIR", help="Folder to write.")],
+    to: Annotated[
+        str,
+        choice(("orbax", "safetensors"), "A checkpoint of JAX with a hash for each array, or the released layout, which PyTorch reads."),
+    ] = "orbax",
+    revision: Revision = None,
+) -> None:
+    """Released weights to a JAX checkpoint, and back."""
+    from da3jax.weights import convert
+
+    typer.echo(convert(source, out_dir, to=to, revision=revision))

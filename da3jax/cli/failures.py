@@ -1,0 +1,24 @@
+"""A failure is one sentence and an exit status, not a traceback."""
+
+import contextlib
+from collections.abc import Iterator
+
+import typer
+
+
+@contextlib.contextmanager
+def failures_in_a_sentence() -> Iterator[None]:
+    """Turns what the library refuses into status 1 and Ctrl-C into 130; anything else is a fault of ours and keeps its traceback.
+
+    Also a decorator.
+    """
+    try:
+        yield
+    except BrokenPipeError:  # the reader of stdout has gone; Typer ends quietly
+        raise
+    except (ValueError, OSError) as error:
+        typer.echo(f"da3jax: error: {error}", err=True)
+        raise typer.Exit(1) from error
+    except KeyboardInterrupt as error:
+        typer.echo("da3jax: interrupted; nothing half-written was left behind", err=True)
+        raise typer.Exit(130) from error

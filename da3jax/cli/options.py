@@ -1,0 +1,107 @@
+"""What the commands that run a network have in common: their options, said once."""
+
+import dataclasses
+import functools
+import inspect
+import math
+import pathlib
+from collections.abc import Callable
+from typing import Annotated, Any
+
+import typer
+
+from da3jax.cli.failures import failures_in_a_sentence
+from da3jax.config import REF_VIEW_STRATEGIES, one_of
+from da3jax.inputs.preprocess import METHODS
+
+IMAGE_EXTENSIONS = "png,jpg,jpeg,webp,bmp,tif,tiff"
+
+
+def checked(check: Callable[[Any], None]) -> Callable[[Any], Any]:
+    """An option's callback: a ValueError of `check` is a usage error."""
+
+    def callback(value: Any) -> Any:
+        try:
+            if value is not None:
+                check(value)
+        except ValueError as error:
+            raise typer.BadParameter(str(error)) from error
+        return value
+
+    return callback
+
+
+def choice(allowed: tuple[str, ...], help: str) -> Any:
+    """An option that takes one of `allowed`."""
+    return typer.Option(help=help, metavar=f"[{'|'.join(allowed)}]", callback=checked(lambda value: one_of("value", value, allowed)))
+
+
+def number(low: float, high: float, help: str) -> Any:
+    """An option that takes a number from `low` to `high`."""
+
+    def check(value: float) -> None:
+        if not low <= value <= high:
+            raise ValueError(f"{value} is out of range; it is {f'between {low} and {high}' if high < math.inf else f'at least {low}'}")
+
+    return typer.Option(help=help, callback=checked(check))
+
+
+def _check_model(model_dir: str) -> None:
+    from da3jax.weights.released import RELEASES
+
+    if not model_dir:
+        rows = "\n".join(f"  {name}: {release.licence}" for name, release in RELEASES.items())
+        raise ValueError(f"there is no default model, as their licences differ; name a folder or one of\n{rows}")
+
+
+def _check_formats(export_format: str) -> None:
+    from da3jax.outputs import check_formats
+
+    check_formats(export_format)
+
+
+Independent = Annotated[bool, typer.Option("--independent", help="Run each image on its own instead of all of them as one scene.")]
+Revision = Annotated[str | None, typer.Option(help="Commit, branch or tag of a hub id; the default is the one this version was made for.")]
+
+
+@dataclasses.dataclass(frozen=True)
+class RunOptions:
+    """A field is an option: its name, type, help and default."""
+
+    model_dir: Annotated[
+        str, typer.Option(help="Hub id, folder as released, or converted folder. See `da3jax models`.", callback=checked(_check_model))
+    ] = ""
+    export_dir: Annotated[pathlib.Path, typer.Option(help="Folder to write to; nothing that is there is deleted.")] = pathlib.Path("result")
+    export_format: Annotated[str, typer.Option(help="One format, or several joined by '-'.", callback=checked(_check_formats))] = "glb"
+    process_res: Annotated[int, number(14, math.inf, "Pixels of a side of the images that the network sees, at least 14.")] = 504
+    process_res_method: Annotated[
+        str, choice(METHODS, "Whether process-res bounds the longer side or the shorter, and how both become multiples of 14.")
+    ] = METHODS[0]
+    ref_view_strategy: Annotated[str, choice(REF_VIEW_STRATEGIES, "How the view is chosen in whose frame the others are seen.")] = (
+        REF_VIEW_STRATEGIES[0]
+    )
+    conf_thresh_percentile: Annotated[float, number(0, 100, "glb: points of less confidence than this percentile are left out.")] = 40.0
+    num_max_points: Annotated[int, number(1, math.inf, "glb: the most points that are written.")] = 1_000_000
+    show_cameras: Annotated[bool, typer.Option(help="glb: draw the cameras.")] = True
+    revision: Revision = None
+    dtype: Annotated[
+        str | None,
+        choice(("float32", "bfloat16"), "Precision of the network; the default is float32 on a CPU, bfloat16 on an accelerator."),
+    ] = None
+
+
+def with_run_options(command: Callable[..., None]) -> Callable[..., None]:
+    """`command(..., options: RunOptions)` as Typer reads it: in place of `options` one option a field, failures told in a sentence."""
+    own = list(inspect.signature(command).parameters.values())[:-1]
+    shared = list(inspect.signature(RunOptions).parameters.values())
+    parameters = [parameter.replace(kind=inspect.Parameter.KEYWORD_ONLY) for parameter in (*own, *shared)]
+
+    @functools.wraps(command)
+    def flat(**values: Any) -> None:
+        options = RunOptions(**{parameter.name: values.pop(parameter.name) for parameter in shared})
+        with failures_in_a_sentence():
+            command(**values, options=options)
+
+    flat.__signature__ = inspect.Signature(parameters)
+    flat.__annotations__ = {parameter.name: parameter.annotation for parameter in parameters}
+    return flat

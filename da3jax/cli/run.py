@@ -1,0 +1,54 @@
+"""Images in, files out: what `auto`, `image` and `images` share."""
+
+import contextlib
+import pathlib
+import time
+from collections.abc import Iterator, Sequence
+
+import typer
+from rich.console import Console
+from rich.text import Text
+
+from da3jax.cli.options import RunOptions
+
+
+@contextlib.contextmanager
+def _step(console: Console, what: str) -> Iterator[None]:
+    start = time.perf_counter()
+    with console.status(Text(f"{what} …")):
+        yield
+    console.print(Text(f"{what}: {time.perf_counter() - start:.1f} s"), soft_wrap=True)
+
+
+def run(images: Sequence[pathlib.Path], options: RunOptions, *, independent: bool = False) -> None:
+    """Runs the network on the images as one scene, or on each by itself, writes the exports and prints their paths.
+
+    Raises:
+        ValueError, OSError: what the library refuses: an image, the model, the export folder.
+    """
+    from da3jax import DepthAnything3
+    from da3jax.outputs import check_writable, export
+
+    check_writable(options.export_dir)
+    console = Console(stderr=True)
+    with _step(console, f"load {options.model_dir}"):
+        model = DepthAnything3.from_pretrained(options.model_dir, dtype=options.dtype, revision=options.revision)
+    with _step(console, f"{len(images)} view{'s' * (len(images) > 1)}, compiling included"):
+        prediction = model.inference(
+            list(images),
+            ref_view_strategy=options.ref_view_strategy,
+            process_res=options.process_res,
+            process_res_method=options.process_res_method,
+            independent=independent,
+        )
+    with _step(console, f"write {options.export_format}"):
+        written = export(
+            prediction,
+            options.export_format,
+            options.export_dir,
+            conf_thresh_percentile=options.conf_thresh_percentile,
+            num_max_points=options.num_max_points,
+            show_cameras=options.show_cameras,
+        )
+    for path in written:
+        typer.echo(path)

@@ -1,0 +1,182 @@
+"""Pictures and cameras -> what the network takes: one size in multiples of the patch, ImageNet-normalised, intrinsics to match.
+
+The steps are those of the official `InputProcessor`, to one grey level, plus the EXIF orientation, which it ignores.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+from collections.abc import Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+
+import numpy as np
+
+from da3jax.config import PATCH_SIZE, one_of
+from da3jax.inputs.images import ImageLike, describe, read_image
+from da3jax.inputs.resize import resize_area, resize_cubic
+from da3jax.types import Views
+
+METHODS = ("upper_bound_resize", "lower_bound_resize", "upper_bound_crop", "lower_bound_crop")
+"""Which side becomes `process_res`, the longest or the shortest, and how both become multiples of the patch."""
+
+_logger = logging.getLogger(__name__)
+
+_MEAN, _STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
+_NORMALISED = (np.arange(256, dtype=np.float32)[:, None] / np.float32(255) - np.float32(_MEAN)) / np.float32(_STD)
+"""(256, 3) what the network sees of a grey level, in the float32 steps of the official code."""
+_SHOWN = (np.clip(_NORMALISED * np.float64(_STD) + np.float64(_MEAN), 0, 1) * 255).astype(np.uint8)
+"""(256, 3) what `processed_images` shows of it: there and back, truncated, which costs some levels one."""
+
+
+def preprocess(
+    images: Sequence[ImageLike] | ImageLike,
+    *,
+    extrinsics: np.ndarray | None = None,
+    intrinsics: np.ndarray | None = None,
+    process_res: int = 504,
+    process_res_method: str = "upper_bound_resize",
+    num_workers: int | None = None,
+) -> Views:
+    """Images, and cameras if known, as `da3jax.forward` takes them: one scene of S views.
+
+    Each image is turned upright (EXIF), resized once so that its longest (`upper_bound`) or shortest (`lower_bound`) side is
+    `process_res`, then both sides are brought to a multiple of 14: `resize` to the nearest (up on ties), `crop` down, about the centre.
+    If the results differ in size, all are cropped about their centres to the smallest height and width, and a warning names the files
+    that lose something. Intrinsics follow each step as in the official code: rows 0 and 1 scale with the integer sizes (no half-pixel
+    shift), crops move the principal point.
+
+    Args:
+        images: S files, PIL images or arrays (see `read_image`), mixed as you like; a single one counts as a list of one.
+        extrinsics: (S, 3, 4) or (S, 4, 4) world-to-camera.
+        intrinsics: (S, 3, 3) pixels of the upright image at its own size.
+        process_res: pixels, at least 14.
+        process_res_method: one of `METHODS`.
+        num_workers: threads that decode and resize; None is as many as there are cores, at most 8. No more images than this are held at
+            their own size at a time. The result does not depend on it.
+
+    Returns:
+        Views with a leading axis of one scene: images float32, extrinsics and intrinsics float32 or None, processed_images uint8.
+
+    Raises:
+        ValueError: no images; an image that is an animation, of unknown range, or too thin; an option or a camera that is wrong.
+        OSError: a file that is missing (FileNotFoundError) or cannot be read.
+    """
+    one_of("process_res_method", process_res_method, METHODS)
+    if not _whole(process_res) or process_res < PATCH_SIZE:
+        raise ValueError(f"process_res is {process_res!r}; it is a whole number of pixels, at least one patch ({PATCH_SIZE})")
+    if num_workers is not None and (not _whole(num_workers) or num_workers < 1):
+        raise ValueError(f"num_workers is {num_workers!r}; it is a number of threads, at least 1, or None")
+    several = isinstance(images, Iterable) and not isinstance(images, str) and not (isinstance(images, np.ndarray) and images.ndim < 4)
+    images = list(images) if several else [images]
+    if not images:
+        raise ValueError("there are no images; preprocess needs at least one")
+    names = [describe(image, index) for index, image in enumerate(images)]
+    extrinsics = _cameras("extrinsics", extrinsics, ((3, 4), (4, 4)), names)
+    intrinsics = _cameras("intrinsics", intrinsics, ((3, 3),), names)
+
+    def process(image: ImageLike, name: str) -> tuple[np.ndarray, np.ndarray]:
+        return _fit(read_image(image, name), name, process_res, process_res_method)
+
+    with ThreadPoolExecutor(num_workers or min(8, os.cpu_count() or 1, len(images))) as pool:
+        pixels, changes = zip(*pool.map(process, images, names), strict=True)
+    pixels, crops = _crop_to_smallest(pixels, names)
+    if intrinsics is not None:
+        intrinsics = (crops @ np.stack(changes) @ intrinsics).astype(np.float32)[None]
+    if extrinsics is not None:
+        extrinsics = extrinsics.astype(np.float32)[None]
+    return Views(_look_up(_NORMALISED, pixels)[None], extrinsics, intrinsics, _look_up(_SHOWN, pixels))
+
+
+def _whole(value: object) -> bool:
+    return isinstance(value, int | np.integer) and not isinstance(value, bool)
+
+
+def _cameras(what: str, matrices: np.ndarray | None, shapes: tuple[tuple[int, int], ...], names: list[str]) -> np.ndarray | None:
+    """`matrices` as (S, rows, columns) float64 after checking each view; None stays None."""
+    if matrices is None:
+        return None
+    expected = "their shape is " + " or ".join(f"({len(names)}, {rows}, {columns})" for rows, columns in shapes)
+    try:
+        matrices = list(matrices)
+    except TypeError:
+        raise ValueError(f"{what} are of type {type(matrices).__name__}; {expected}") from None
+    if len(matrices) != len(names):
+        raise ValueError(f"{what} have {len(matrices)} entries for {len(names)} images; {expected}")
+    views = []
+    for index, (matrix, name) in enumerate(zip(matrices, names, strict=True)):
+        where = f"{what} of view {index} ({name})"
+        try:
+            matrix = np.asarray(matrix)
+            matrix = matrix.astype(np.float64) if matrix.dtype.kind in "iuf" else matrix
+        except (TypeError, ValueError):  # ragged
+            raise ValueError(f"{where} are not a matrix of numbers; {expected}") from None
+        if matrix.dtype != np.float64:
+            raise ValueError(f"{where} are of type {matrix.dtype}; they should be real numbers")
+        if matrix.shape not in shapes or matrix.shape != (views[0] if views else matrix).shape:
+            raise ValueError(f"{where} are of shape {matrix.shape}; {expected}")
+        if not np.isfinite(matrix).all():
+            raise ValueError(f"{where} are NaN or infinite at {np.argwhere(~np.isfinite(matrix))[0].tolist()}; they should be finite")
+        views.append(matrix)
+    return np.stack(views)
+
+
+def _fit(image: np.ndarray, name: str, process_res: int, method: str) -> tuple[np.ndarray, np.ndarray]:
+    """One image at its processed size, (h, w, 3) uint8, and the (3, 3) that takes its intrinsics there."""
+    height, width = image.shape[:2]
+    bounded = max(height, width) if method.startswith("upper") else min(height, width)
+    scale = process_res / bounded
+    # As in the official code: Python's round (halves to even), and shrinking or growing decided by the bounded side.
+    first = max(1, round(height * scale)), max(1, round(width * scale))
+    if method.endswith("resize"):
+        final = tuple((side + PATCH_SIZE // 2) // PATCH_SIZE * PATCH_SIZE for side in first)
+    else:
+        final = tuple(side // PATCH_SIZE * PATCH_SIZE for side in first)
+    if min(final) < PATCH_SIZE:
+        raise ValueError(
+            f"{name} is too thin: {height} × {width} (H × W) becomes {final[0]} × {final[1]} by {method} at process_res {process_res}, "
+            f"less than one patch of {PATCH_SIZE}; crop the image, or choose a larger process_res or a lower_bound method"
+        )
+    image = (resize_cubic if scale > 1 else resize_area)(image, *first)
+    change = np.diag([first[1] / width, first[0] / height, 1.0])
+    if method.endswith("resize"):
+        grows = final[0] > first[0] or final[1] > first[1]
+        image = (resize_cubic if grows else resize_area)(image, *final)
+        return image, np.diag([final[1] / first[1], final[0] / first[0], 1.0]) @ change
+    image, crop = _centre_crop(image, *final)
+    return image, crop @ change
+
+
+def _centre_crop(image: np.ndarray, height: int, width: int) -> tuple[np.ndarray, np.ndarray]:
+    """The middle of an image, and the (3, 3) that moves the principal point with it."""
+    top, left = (image.shape[0] - height) // 2, (image.shape[1] - width) // 2
+    return image[top : top + height, left : left + width], np.array([[1.0, 0, -left], [0, 1, -top], [0, 0, 1]])
+
+
+def _crop_to_smallest(images: Sequence[np.ndarray], names: list[str]) -> tuple[np.ndarray, np.ndarray]:
+    """All images at the smallest height and width among them, (S, H, W, 3), and what that does to intrinsics, (S, 3, 3).
+
+    Sizes differ by multiples of 14, so that the centre is a whole pixel, however one rounds.
+    """
+    height, width = (min(image.shape[axis] for image in images) for axis in (0, 1))
+    cropped = [
+        f"{name} ({image.shape[0]} × {image.shape[1]})"
+        for image, name in zip(images, names, strict=True)
+        if image.shape[:2] != (height, width)
+    ]
+    if cropped:
+        more = f" and {len(cropped) - 10} more" if len(cropped) > 10 else ""
+        _logger.warning(
+            "the processed images differ in size (H × W): %d of %d are cropped about their centre to %d × %d: %s%s",
+            len(cropped), len(images), height, width, ", ".join(cropped[:10]), more,
+        )  # fmt: skip
+    images, crops = zip(*(_centre_crop(image, height, width) for image in images), strict=True)
+    return np.stack(images), np.stack(crops)
+
+
+def _look_up(table: np.ndarray, images: np.ndarray) -> np.ndarray:
+    """`table[level, channel]` for (S, H, W, 3) levels, a view at a time: NumPy widens an index to 64 bit."""
+    result = np.empty(images.shape, table.dtype)
+    for view, image in zip(result, images, strict=True):
+        view[...] = table[image, np.arange(3)]
+    return result

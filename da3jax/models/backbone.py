@@ -1,0 +1,163 @@
+"""The backbone: a DINOv2 ViT whose later blocks alternate between attention inside a view and across views (paper, section 3.2)."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from functools import partial
+
+import jax
+import jax.numpy as jnp
+from einops import rearrange
+from flax import linen as nn
+
+from da3jax.config import PATCH_SIZE, BackboneConfig
+from da3jax.models.layers import Attend, Block, layer_norm
+from da3jax.models.reference_view import MIN_VIEWS, select_reference_view
+from da3jax.models.stacking import Segment, scan_plan
+from da3jax.ops.attention import attention
+from da3jax.ops.position_embedding import resize_position_embedding
+from da3jax.ops.rope import Rotation, cross_view_rotation, in_view_rotation
+
+_weights = nn.initializers.truncated_normal(0.02)
+
+
+class PatchEmbedding(nn.Module):
+    """A 14 × 14 convolution with stride 14, as one matrix product."""
+
+    width: int
+    dtype: jnp.dtype = jnp.float32
+
+    @nn.compact
+    def __call__(self, images: jax.Array) -> jax.Array:
+        p = PATCH_SIZE
+        kernel = self.param("kernel", _weights, (p, p, images.shape[-1], self.width)).astype(self.dtype)
+        bias = self.param("bias", nn.initializers.zeros, (self.width,))
+        patches = rearrange(images.astype(self.dtype), "b s (h p) (w q) c -> b s (h w) (p q c)", p=p, q=p)
+        embedded = jnp.einsum("bsni,io->bsno", patches, kernel.reshape(-1, self.width), preferred_element_type=jnp.float32)
+        return embedded + bias[None, None, None]
+
+
+def run_block(
+    config: BackboneConfig,
+    attends: tuple[Attend, Attend],
+    dtype: jnp.dtype,
+    index: int,
+    name: str,
+    x: jax.Array,
+    in_view: jax.Array,
+    rotations: tuple[Rotation, Rotation],
+) -> tuple[jax.Array, jax.Array]:
+    """Block `index` as a submodule, called `name`, of the module that calls; returns its output and the last in-view output.
+
+    Pairs (`attends`, `rotations`) are for in-view and cross-view blocks. A function, so that looped and scanned blocks are the same.
+    """
+    cross_view = config.cross_view(index)
+    block = Block(
+        config.num_heads,
+        config.hidden,
+        config.mlp,
+        cross_view=cross_view,
+        qk_norm=config.qknorm_start != -1 and index >= config.qknorm_start,
+        attend=attends[cross_view],
+        norm_epsilon=1e-6,
+        dtype=dtype,
+        name=name,
+    )
+    rotates = config.rope_start != -1 and index >= config.rope_start
+    x = block(x, rotations[cross_view] if rotates else None)
+    return x, in_view if cross_view else x
+
+
+class Turn(nn.Module):
+    """One turn of a segment's blocks, as `lax.scan` repeats it."""
+
+    segment: Segment
+    run: Callable[..., tuple[jax.Array, jax.Array]]
+
+    @nn.compact
+    def __call__(self, carry: tuple[jax.Array, jax.Array], rotations: tuple[Rotation | None, Rotation | None]):
+        for j in range(self.segment.period):
+            carry = self.run(self.segment.start + j, f"block_{j}", *carry, rotations)
+        return carry, None
+
+
+class Backbone(nn.Module):
+    """Images to tokens. The heads see them tap by tap through `on_tap`, so that features of full width live for one tap only."""
+
+    config: BackboneConfig
+    stacked: bool = False
+    in_view_attention: Attend = attention
+    cross_view_attention: Attend = attention
+    dtype: jnp.dtype = jnp.float32
+
+    @nn.compact
+    def __call__(
+        self,
+        images: jax.Array,
+        on_tap: Callable[[int, jax.Array], None] | None = None,
+        *,
+        camera_tokens: jax.Array | None = None,
+        ref_view_strategy: str = "saddle_balanced",
+        feature_layers: Sequence[int] = (),
+    ) -> tuple[jax.Array | None, dict[int, jax.Array]]:
+        """Runs the blocks that are needed, calling `on_tap(k, tokens)` for k = 0 to 3 with patch tokens (B, S, N − 1, C or 2C).
+
+        Args:
+            images: (B, S, H, W, 3), ImageNet-normalised.
+            on_tap: None when no tap is needed.
+            camera_tokens: (B, S, C) from the camera encoder; None for the learned ones, for which a reference view is chosen.
+            ref_view_strategy: one of `da3jax.config.REF_VIEW_STRATEGIES`.
+            feature_layers: blocks whose normed patch tokens (B, S, h, w, C) to return.
+
+        Returns:
+            The special token (B, S, C or 2C) of the last tap, before the norm; features by block.
+        """
+        config = self.config
+        batch, views, height, width, _ = images.shape
+        rows, columns = height // PATCH_SIZE, width // PATCH_SIZE
+        learned = self.param("camera_token", _weights, (1, 2, config.width)) if config.alt_start != -1 else None
+        norm = layer_norm(name="norm")
+        x = in_view = self._embed(images, rows, columns)
+        rotations = tuple(make(rows, columns, config.width // config.num_heads) for make in (in_view_rotation, cross_view_rotation))
+        reference = jnp.zeros(batch, jnp.int32)
+        special, features = None, {}
+
+        needed = max([*(config.taps if on_tap else ()), *feature_layers, -1]) + 1
+        singles = [Segment(index, 1, 1) for index in range(config.depth)]
+        for number, segment in enumerate(scan_plan(config) if self.stacked else singles):
+            if segment.start >= needed and not self.is_initializing():
+                break
+            if segment.start == config.alt_start - 1 and camera_tokens is None and views >= MIN_VIEWS:
+                reference = select_reference_view(x[:, :, 0], ref_view_strategy)
+            if segment.start == config.alt_start:
+                if camera_tokens is None:
+                    is_reference = jnp.arange(views)[None] == reference[:, None]
+                    camera_tokens = jnp.where(is_reference[..., None], learned[:, :1], learned[:, 1:])
+                x = x.at[:, :, 0].set(camera_tokens)
+            x, in_view = self._run_segment(segment, number, x, in_view, rotations)
+            last = segment.stop - 1
+            if on_tap and last in config.taps:
+                parts = (in_view, x) if config.cat_token else (x,)
+                special = jnp.concatenate([part[:, :, 0] for part in parts], axis=-1)
+                patches = [*(part[:, :, 1:] for part in parts[:-1]), norm(x[:, :, 1:])]
+                on_tap(config.taps.index(last), jnp.concatenate(patches, axis=-1))
+            if last in feature_layers:
+                features[last] = rearrange(norm(x[:, :, 1:]), "b s (h w) c -> b s h w c", h=rows)
+        return special, features
+
+    def _embed(self, images: jax.Array, rows: int, columns: int) -> jax.Array:
+        """Tokens (B, S, N, C): the class token, then the patches."""
+        config = self.config
+        class_token = self.param("cls_token", _weights, (1, 1, config.width))
+        stored = self.param("pos_embed", _weights, (1, 1 + config.pos_grid**2, config.width))
+        patches = PatchEmbedding(config.width, self.dtype, name="patch_embed")(images)
+        first = jnp.broadcast_to(class_token[None], (*patches.shape[:2], 1, config.width))
+        return jnp.concatenate([first, patches], axis=2) + resize_position_embedding(stored, rows, columns)[None]
+
+    def _run_segment(self, segment: Segment, number: int, x: jax.Array, in_view: jax.Array, rotations: tuple[Rotation, Rotation]):
+        run = partial(run_block, self.config, (self.in_view_attention, self.cross_view_attention), self.dtype)
+        if not self.stacked:
+            return run(segment.start, f"blocks_{segment.start}", x, in_view, rotations)
+        axes = {"variable_axes": {"params": 0}, "split_rngs": {"params": True}, "in_axes": nn.broadcast}
+        carry, _ = nn.scan(Turn, length=segment.repeats, **axes)(segment, run, name=f"segment_{number}")((x, in_view), rotations)
+        return carry

@@ -1,0 +1,255 @@
+"""The networks: backbone, heads and cameras put together; and `forward`, their pure form."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from flax import linen as nn
+
+from da3jax.config import PATCH_SIZE, REF_VIEW_STRATEGIES, Config, DualDPTConfig, ModelConfig, NestedConfig, one_of
+from da3jax.geometry import decode_pose
+from da3jax.models.backbone import Backbone
+from da3jax.models.camera import CameraDecoder, CameraEncoder
+from da3jax.models.dpt import DPT
+from da3jax.models.dual_dpt import DualDPT
+from da3jax.models.gaussian_head import GaussianHead
+from da3jax.models.layers import Attend
+from da3jax.models.sky import fill_sky
+from da3jax.models.stacking import is_stacked, unstack_layers
+from da3jax.ops.attention import attention
+from da3jax.types import NetworkOutput, Params
+
+logger = logging.getLogger(__name__)
+
+DTYPES = ("float32", "bfloat16")
+
+
+class Network(nn.Module):
+    """Any network but the nested one, from its configuration.
+
+    Attributes:
+        config: what it is made of.
+        dtype: of the products in the backbone; `None` is float32 on CPU and bfloat16 on accelerators. With `float32` every product,
+            wherever it runs, has float32 precision.
+        stacked: whether the parameters are those of `stack_layers`.
+        sky_fill: whether sky pixels get the depth of the farthest others.
+    """
+
+    config: ModelConfig
+    dtype: str | None = None
+    stacked: bool = False
+    sky_fill: bool = True
+    in_view_attention: Attend = attention
+    cross_view_attention: Attend = attention
+
+    def setup(self):
+        config = self.config
+        self.backbone = Backbone(
+            config.backbone, self.stacked, self.in_view_attention, self.cross_view_attention, jnp.dtype(compute_dtype(self.dtype))
+        )  # fmt: skip
+        self.head = (DualDPT if isinstance(config.head, DualDPTConfig) else DPT).build(config.head)
+        if config.camera:
+            self.camera_encoder = CameraEncoder(config.camera, config.backbone.width)
+            self.camera_decoder = CameraDecoder()
+        if config.gaussians:
+            self.gaussian_head = GaussianHead.build(config.gaussians)
+
+    def __call__(
+        self,
+        images: jax.Array,
+        extrinsics: jax.Array | None = None,
+        intrinsics: jax.Array | None = None,
+        *,
+        ref_view_strategy: str = REF_VIEW_STRATEGIES[0],
+        outputs: Sequence[str] | None = None,
+        export_feat_layers: Sequence[int] = (),
+    ) -> NetworkOutput:
+        """As `da3jax.forward`."""
+        # On accelerators float32 products are otherwise rounded in secret; heads and cameras stay near float32 beside a bfloat16 backbone.
+        exact = compute_dtype(self.dtype) == "float32"
+        with jax.default_matmul_precision("highest" if exact else "tensorfloat32"):
+            return self._run(images, extrinsics, intrinsics, ref_view_strategy, outputs, export_feat_layers)
+
+    def _run(self, images, extrinsics, intrinsics, ref_view_strategy, outputs, export_feat_layers) -> NetworkOutput:
+        config = self.config
+        outputs = _check(config, images, extrinsics, intrinsics, ref_view_strategy, outputs, export_feat_layers)
+        height, width = images.shape[2:4]
+        dense = tuple(name for name in outputs if name in ("depth", "ray", "sky"))
+        if dense and "depth" in dense and "sky" in config.outputs and self.sky_fill:
+            dense = ("depth", "sky")
+
+        camera_tokens = None
+        if extrinsics is not None:
+            camera_tokens = self.camera_encoder(extrinsics, intrinsics, height, width)
+        elif self.is_initializing() and config.camera:
+            eyes = jnp.broadcast_to(jnp.eye(4), (*images.shape[:2], 4, 4))
+            self.camera_encoder(eyes, eyes[..., :3, :3], height, width)
+
+        taps, projected, gaussian = [], [], []
+
+        def on_tap(index: int, tokens: jax.Array) -> None:
+            if dense:
+                projected.append(self.head.project(index, tokens))
+            if "raw_gs" in outputs:
+                gaussian.append(self.gaussian_head.project(index, tokens))
+            if "taps" in outputs:
+                taps.append(tokens)
+
+        special, features = self.backbone(
+            images,
+            on_tap if outputs else None,
+            camera_tokens=camera_tokens,
+            ref_view_strategy=ref_view_strategy,
+            feature_layers=tuple(export_feat_layers),
+        )
+        result: dict[str, Any] = {"taps": taps or None, "features": features or None}
+        if dense:
+            result |= self.head(projected, images, outputs=dense)
+            if "depth" in dense and "sky" in dense and self.sky_fill:
+                result["depth"] = fill_sky(result["depth"], result["sky"])
+            if "sky" not in outputs:
+                result.pop("sky", None)
+        if "cameras" in outputs:
+            result["pose_enc"] = self.camera_decoder(special)
+            result["extrinsics"], result["intrinsics"] = decode_pose(result["pose_enc"], height, width)
+        if "raw_gs" in outputs:
+            result |= self.gaussian_head(gaussian, images)
+        return NetworkOutput(**result)
+
+
+class NestedNetwork(nn.Module):
+    """An any-view network beside a metric one. They run side by side; the metric one sees each view by itself.
+
+    Attributes are those of `Network`. The scale that brings the any-view result to metres is not applied here.
+    """
+
+    config: NestedConfig
+    dtype: str | None = None
+    stacked: bool = False
+
+    def setup(self):
+        self.anyview = Network(self.config.anyview, self.dtype, self.stacked)
+        self.metric = Network(self.config.metric, self.dtype, self.stacked)
+
+    def __call__(
+        self, images: jax.Array, extrinsics: jax.Array | None = None, intrinsics: jax.Array | None = None, *, outputs=None, **kwargs
+    ):
+        """As `da3jax.forward`; `sky` and `metric_depth` come from the metric half, all else from the any-view half."""
+        outputs = _known_outputs(self.config, outputs)
+        halves = {"depth" if name == "metric_depth" else name for name in outputs if name in ("sky", "metric_depth")}
+        rest = [name for name in outputs if name in self.config.anyview.outputs]
+        result = self.anyview(images, extrinsics, intrinsics, outputs=rest, **kwargs)
+        if not halves:
+            return result
+        metric = self.metric(images, outputs=sorted(halves))
+        return NetworkOutput(**{**vars(result), "sky": metric.sky, "metric_depth": metric.depth})
+
+
+def build_network(config: Config, *, dtype: str | None = None, stacked: bool = False) -> Network | NestedNetwork:
+    """The module for any configuration."""
+    return (NestedNetwork if isinstance(config, NestedConfig) else Network)(config, dtype=dtype, stacked=stacked)
+
+
+def forward(
+    params: Params,
+    images: jax.Array,
+    *,
+    config: Config,
+    extrinsics: jax.Array | None = None,
+    intrinsics: jax.Array | None = None,
+    ref_view_strategy: str = REF_VIEW_STRATEGIES[0],
+    outputs: Sequence[str] | None = None,
+    export_feat_layers: Sequence[int] = (),
+    dtype: str | None = None,
+) -> NetworkOutput:
+    """The network as a pure function: jit, vmap, grad, pmap or shard_map it. `config`, strings and layers are static.
+
+    Scenes do not see each other, views of a scene do. What `outputs` leaves out is not computed.
+
+    Args:
+        params: nested dict as `DepthAnything3.params`, an entry a block or stacked by `stack_layers`.
+        images: (B, S, H, W, 3) float, ImageNet-normalised, H and W multiples of 14.
+        config: the network's configuration.
+        extrinsics: (B, S, 3 or 4, 4) world-to-camera, taken as they are; conditions the network. Needs `intrinsics`.
+        intrinsics: (B, S, 3, 3) in pixels.
+        ref_view_strategy: how the reference view is chosen among three and more views without poses; one of
+            `da3jax.config.REF_VIEW_STRATEGIES`.
+        outputs: names out of `config.outputs`; by default all but taps and raw Gaussians.
+        export_feat_layers: blocks, from 0, whose features to return.
+        dtype: `float32`, `bfloat16` or None: float32 on CPU, bfloat16 on accelerators.
+
+    Raises:
+        ValueError: shapes, dtypes, names or a combination that this network does not take.
+    """
+    nested = isinstance(config, NestedConfig)
+    stacked = is_stacked(params["anyview"] if nested else params)
+    if stacked and export_feat_layers:  # a feature may be wanted from the middle of a scan
+        params, stacked = unstack_layers(params, config), False
+    network = build_network(config, dtype=dtype, stacked=stacked)
+    return network.apply(
+        {"params": params},
+        images,
+        extrinsics,
+        intrinsics,
+        ref_view_strategy=ref_view_strategy,
+        outputs=outputs,
+        export_feat_layers=export_feat_layers,
+    )
+
+
+def init_params(config: Config, key: jax.Array) -> Params:
+    """Random parameters (float32, an entry a block) for a configuration. Under `jax.eval_shape`: their shapes."""
+    network = build_network(config, dtype="float32")
+    return network.init(key, jnp.zeros((1, 1, 2 * PATCH_SIZE, 2 * PATCH_SIZE, 3)), outputs=config.outputs)["params"]
+
+
+def compute_dtype(dtype: str | None) -> str:
+    """`dtype`, or what None stands for on the default backend."""
+    if dtype is None:
+        return "float32" if jax.default_backend() == "cpu" else "bfloat16"
+    one_of("dtype", dtype, DTYPES)
+    return dtype
+
+
+def _known_outputs(config: Config, outputs: Sequence[str] | None) -> tuple[str, ...]:
+    if outputs is None:
+        return tuple(name for name in config.outputs if name not in ("taps", "raw_gs"))
+    if isinstance(outputs, str):
+        raise ValueError(f"outputs is the string {outputs!r}; it is a list of names, like [{outputs!r}]")
+    for name in outputs:
+        one_of(f"output of {config.name}", name, config.outputs)
+    return tuple(outputs)
+
+
+def _check(config: ModelConfig, images, extrinsics, intrinsics, ref_view_strategy, outputs, export_feat_layers) -> tuple[str, ...]:
+    """Raises a ValueError for what the network cannot take; returns the outputs to compute."""
+    if images.ndim != 5 or images.shape[-1] != 3:
+        raise ValueError(f"images have shape {images.shape}; they are (scenes, views, height, width, 3)")
+    if not jnp.issubdtype(images.dtype, jnp.floating):
+        raise ValueError(f"images are {images.dtype}; they are floating point, ImageNet-normalised (da3jax.preprocess makes them)")
+    batch, views, height, width, _ = images.shape
+    if not batch or not views:
+        raise ValueError(f"images have shape {images.shape}; at least one scene with one view is needed")
+    if height % PATCH_SIZE or width % PATCH_SIZE or not height or not width:
+        near = [max(PATCH_SIZE, round(side / PATCH_SIZE) * PATCH_SIZE) for side in (height, width)]
+        raise ValueError(f"images are {height} × {width}; both sides are multiples of {PATCH_SIZE}, for example {near[0]} × {near[1]}")
+    one_of("ref_view_strategy", ref_view_strategy, REF_VIEW_STRATEGIES)
+    for layer in export_feat_layers:
+        if not isinstance(layer, int) or not 0 <= layer < config.backbone.depth:
+            raise ValueError(f"export_feat_layers has {layer!r}; blocks of {config.name} are 0 to {config.backbone.depth - 1}")
+    if (extrinsics is None) != (intrinsics is None):
+        raise ValueError("one of extrinsics and intrinsics is missing; the network is conditioned on both or on none")
+    if extrinsics is not None:
+        if config.camera is None or config.backbone.alt_start == -1:
+            raise ValueError(f"{config.name} has no camera encoder; it takes no extrinsics")
+        if extrinsics.shape not in [(batch, views, rows, 4) for rows in (3, 4)]:
+            raise ValueError(
+                f"extrinsics have shape {extrinsics.shape}; for these images they are {(batch, views, 3, 4)} or {(batch, views, 4, 4)}"
+            )
+        if intrinsics.shape != (batch, views, 3, 3):
+            raise ValueError(f"intrinsics have shape {intrinsics.shape}; for these images they are {(batch, views, 3, 3)}")
+    return _known_outputs(config, outputs)

@@ -1,0 +1,34 @@
+"""What the single-view networks say about sky: its depth is set to the farthest of the rest."""
+
+from __future__ import annotations
+
+import jax
+import jax.numpy as jnp
+
+SKY_THRESHOLD = 0.3
+FEW_PIXELS = 10
+
+
+def fill_sky(depth: jax.Array, sky: jax.Array) -> jax.Array:
+    """`depth` with the 99 % quantile of each scene's non-sky depth where `sky` ≥ 0.3; both (B, S, H, W).
+
+    A scene with at most ten sky pixels, or at most ten others, stays as it is. The official network takes one quantile over all scenes of
+    a call, from an unseeded sample when there are more than 100 000 pixels.
+    """
+    is_sky = (sky >= SKY_THRESHOLD).reshape(len(sky), -1)
+    far = jax.vmap(_quantile_99)(depth.reshape(len(depth), -1), ~is_sky)
+    others = jnp.sum(~is_sky, axis=-1)
+    fill = (others > FEW_PIXELS) & (is_sky.shape[-1] - others > FEW_PIXELS)
+    shape = (-1, *[1] * (depth.ndim - 1))
+    return jnp.where((sky >= SKY_THRESHOLD) & fill.reshape(shape), far.reshape(shape), depth)
+
+
+def _quantile_99(values: jax.Array, mask: jax.Array) -> jax.Array:
+    """The 99 % quantile, linearly interpolated, of `values[mask]`; both (K,)."""
+    ordered = jnp.sort(jnp.where(mask, values, jnp.inf))
+    last = jnp.maximum(jnp.sum(mask) - 1, 0)
+    # In whole numbers: float32 cannot tell the ranks of a large scene apart, and last · 99 would overflow.
+    hundreds, rest = last // 100, last % 100 * 99
+    rank = hundreds * 99 + rest // 100
+    low, high = ordered[rank], ordered[jnp.minimum(rank + 1, last)]
+    return low + (high - low) * (rest % 100) / 100

@@ -1,0 +1,61 @@
+"""Softmax attention with memory linear in the number of tokens, in pure `lax`."""
+
+from __future__ import annotations
+
+import math
+from functools import partial
+
+import jax
+import jax.numpy as jnp
+from einops import rearrange
+from jax import lax
+
+QUERY_BLOCK = 512
+"""Queries that see all keys at once."""
+
+
+def attention(q: jax.Array, k: jax.Array, v: jax.Array, mask: jax.Array | None = None) -> jax.Array:
+    """Scaled dot-product attention; softmax and sums are float32 whatever the operands are.
+
+    Args:
+        q: (B, N, H, D) queries of H heads.
+        k: (B, M, H, D) keys, of q's dtype.
+        v: (B, M, H, D) values, of q's dtype.
+        mask: (B, M) bool, which keys count; None for all.
+
+    Returns:
+        (B, N, H, D) float32.
+    """
+    mask = jnp.ones((1, 1), bool) if mask is None else mask
+    mask = jnp.broadcast_to(mask, (q.shape[0], 1 if mask.shape[-1] == 1 else k.shape[1]))
+    # On a CPU a head at a time stays in the cache; accelerators want all heads in one product.
+    return lax.platform_dependent(q, k, v, mask, cpu=_head_by_head, default=_all_heads)
+
+
+def _head_by_head(q: jax.Array, k: jax.Array, v: jax.Array, mask: jax.Array) -> jax.Array:
+    heads = q.shape[2]
+    q, k, v = (rearrange(x, "b n h d -> (b h) 1 n d") for x in (q, k, v))
+    out = lax.map(lambda args: _attend(*args), (q, k, v, jnp.repeat(mask, heads, axis=0)))
+    return rearrange(out, "(b h) 1 n d -> b n h d", h=heads)
+
+
+def _all_heads(q: jax.Array, k: jax.Array, v: jax.Array, mask: jax.Array) -> jax.Array:
+    q, k, v = (rearrange(x, "b n h d -> b h n d") for x in (q, k, v))
+    return rearrange(jax.vmap(_attend)(q, k, v, mask), "b h n d -> b n h d")
+
+
+def _attend(q: jax.Array, k: jax.Array, v: jax.Array, mask: jax.Array) -> jax.Array:
+    """Attention of (H, N, D) queries to (H, M, D) keys, by blocks of queries; `mask` is (M,) or (1,)."""
+    product = partial(jnp.einsum, preferred_element_type=jnp.float32)
+
+    def block(queries: jax.Array) -> jax.Array:
+        scores = product("hnd,hmd->hnm", queries, k) / math.sqrt(q.shape[-1])
+        weights = jax.nn.softmax(jnp.where(mask[None, None], scores, -jnp.inf), axis=-1)
+        return product("hnm,hmd->hnd", weights.astype(v.dtype), v)
+
+    tokens = q.shape[1]
+    blocks = -(-tokens // QUERY_BLOCK)
+    size = -(-tokens // blocks)
+    padded = jnp.pad(q, ((0, 0), (0, blocks * size - tokens), (0, 0)))
+    out = lax.map(block, rearrange(padded, "h (blocks n) d -> blocks h n d", blocks=blocks))
+    return rearrange(out, "blocks h n d -> h (blocks n) d")[:, :tokens]

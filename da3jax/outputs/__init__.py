@@ -1,0 +1,120 @@
+"""Predictions as files: one module a format."""
+
+from __future__ import annotations
+
+import pathlib
+
+import jax
+import numpy as np
+
+from da3jax.config import one_of
+from da3jax.outputs.atomic import check_writable
+from da3jax.outputs.depth_vis import write_depth_vis
+from da3jax.outputs.glb import write_glb
+from da3jax.outputs.npz import write_mini_npz, write_npz
+from da3jax.types import Prediction
+
+__all__ = ["FORMATS", "check_formats", "check_writable", "export"]
+
+FORMATS = ("npz", "mini_npz", "depth_vis", "glb")
+"""Names that `export_format` accepts, several joined by hyphens."""
+
+_NEED_IMAGES = ("npz", "depth_vis", "glb")
+
+
+def check_formats(export_format: str) -> list[str]:
+    """The formats named in, for example, `npz-glb-depth_vis`; a format named twice counts once.
+
+    Raises:
+        ValueError: no format, or an unknown one.
+    """
+    if not export_format:
+        raise ValueError(f"export_format is empty; it is one or more of {', '.join(FORMATS)}, joined by hyphens")
+    names = list(dict.fromkeys(export_format.split("-")))
+    for name in names:
+        one_of("export format", name, FORMATS)
+    return names
+
+
+def export(
+    prediction: Prediction,
+    export_format: str,
+    export_dir: str | pathlib.Path,
+    *,
+    conf_thresh_percentile: float = 40.0,
+    num_max_points: int = 1_000_000,
+    show_cameras: bool = True,
+    seed: int = 0,
+) -> list[pathlib.Path]:
+    """Writes a prediction into a folder, in one or more formats.
+
+    | format      | file below `export_dir`        | what it holds                                       |
+    |-------------|--------------------------------|-----------------------------------------------------|
+    | `npz`       | `exports/npz/results.npz`      | every field of the prediction                       |
+    | `mini_npz`  | `exports/mini_npz/results.npz` | the same without images, rays and features          |
+    | `depth_vis` | `depth_vis/0000.jpg`, ...      | a photograph beside its coloured inverse depth      |
+    | `glb`       | `scene.glb`                    | coloured points and camera frusta (see `write_glb`) |
+
+    Options, shapes and the folder are checked before the first file is written. Each file is written whole or not at all, and
+    nothing in the folder is touched but the files written.
+
+    Args:
+        prediction: N views; numpy or device arrays.
+        export_format: names from `FORMATS`, joined by hyphens.
+        export_dir: created if it is not there.
+        conf_thresh_percentile: `glb` leaves out points whose confidence is below this percentile.
+        num_max_points: `glb` keeps at most so many points.
+        show_cameras: whether `glb` draws the cameras.
+        seed: chooses the points that `glb` keeps.
+
+    Returns:
+        The files written, in the order of the formats.
+
+    Raises:
+        ValueError: an unknown format, an option out of its range, or a prediction that a format cannot be made of.
+        OSError: the folder or a file cannot be written.
+    """
+    formats = check_formats(export_format)
+    if num_max_points < 1:
+        raise ValueError(f"num_max_points is {num_max_points}; it is at least 1")
+    if not 0 <= conf_thresh_percentile <= 100:
+        raise ValueError(f"conf_thresh_percentile is {conf_thresh_percentile}; it is between 0 and 100")
+    prediction = jax.tree.map(np.asarray, prediction)
+    _check_prediction(prediction, formats)
+    check_writable(export_dir)
+
+    folder = pathlib.Path(export_dir)
+    points = {
+        "conf_thresh_percentile": conf_thresh_percentile,
+        "num_max_points": num_max_points,
+        "show_cameras": show_cameras,
+        "seed": seed,
+    }
+    writers = {
+        "npz": lambda: write_npz(prediction, folder),
+        "mini_npz": lambda: write_mini_npz(prediction, folder),
+        "depth_vis": lambda: write_depth_vis(prediction, folder),
+        "glb": lambda: write_glb(prediction, folder, **points),
+    }
+    return [path for name in formats for path in writers[name]()]
+
+
+def _check_prediction(prediction: Prediction, formats: list[str]) -> None:
+    shape = prediction.depth.shape
+    if len(shape) != 3 or 0 in shape:
+        raise ValueError(f"depth has the shape {shape}; it is (N, H, W), none of them 0")
+    images = prediction.processed_images
+    for name in formats:
+        if images is None and name in _NEED_IMAGES:
+            raise ValueError(f"export format {name!r} needs processed_images, and the prediction has none; mini_npz does without")
+    if images is not None and images.dtype != np.uint8:
+        raise ValueError(f"processed_images are of type {images.dtype}; they are uint8")
+    for name, value, allowed in (
+        ("processed_images", images, [(*shape, 3)]),
+        ("conf", prediction.conf, [shape]),
+        ("sky", prediction.sky, [shape]),
+        ("extrinsics", prediction.extrinsics, [(shape[0], 3, 4), (shape[0], 4, 4)]),
+        ("intrinsics", prediction.intrinsics, [(shape[0], 3, 3)]),
+    ):
+        if value is not None and value.shape not in allowed:
+            raise ValueError(f"{name} has the shape {value.shape}; beside a depth of {shape} it is {' or '.join(map(str, allowed))}")

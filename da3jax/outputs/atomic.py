@@ -1,0 +1,47 @@
+"""Files that appear whole or not at all."""
+
+from __future__ import annotations
+
+import contextlib
+import pathlib
+import secrets
+import tempfile
+from collections.abc import Iterator
+
+
+@contextlib.contextmanager
+def atomic(path: pathlib.Path) -> Iterator[pathlib.Path]:
+    """Yields a path to write in place of `path`; it becomes `path` when the block ends well and disappears when it does not.
+
+    The temporary file lies in the same folder, so that the last step is one rename, and has the same suffix, for writers that
+    choose a format by it. Folders are created as needed.
+
+    Raises:
+        OSError: the folder or the file cannot be written; whatever `path` held before is still there.
+    """
+    temp = path.with_name(f".{path.stem}.{secrets.token_hex(4)}.tmp{path.suffix}")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        yield temp
+        temp.replace(path)
+    except OSError as error:
+        raise OSError(f"{path.name} cannot be written into the folder {path.parent}: {error.strerror or error}") from error
+    finally:
+        with contextlib.suppress(OSError):  # there is nothing to remove after the rename, or where nothing could be created
+            temp.unlink()
+
+
+def check_writable(export_dir: str | pathlib.Path) -> None:
+    """Creates the export folder if it is not there and makes sure that files can be written into it; leaves nothing else behind.
+
+    Raises:
+        OSError: the folder cannot be created or written, or the path is a file.
+    """
+    try:
+        pathlib.Path(export_dir).mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=export_dir):
+            pass
+    except (FileExistsError, NotADirectoryError) as error:
+        raise OSError(f"the export folder {export_dir} is a file, or lies below one; name a folder, it is created if need be") from error
+    except OSError as error:
+        raise OSError(f"the export folder {export_dir} cannot be written: {error.strerror or error}") from error

@@ -1,0 +1,177 @@
+"""A scene of coloured points and cameras as binary glTF, for any 3D viewer."""
+
+from __future__ import annotations
+
+import colorsys
+import logging
+import pathlib
+from collections.abc import Iterator
+
+import numpy as np
+
+from da3jax.outputs.atomic import atomic
+from da3jax.types import Prediction
+
+logger = logging.getLogger(__name__)
+
+_FIELD_OF_VIEW = np.radians(60)
+"""Over the longer side, where nobody knows the camera."""
+
+_CAMERA_SIZE = 0.03
+"""Depth of a frustum, as a share of the scene's diagonal."""
+
+_FLIP = np.diag([1.0, -1.0, -1.0, 1.0])
+"""Between OpenCV axes (y down, z forward) and those of glTF (y up, z backward)."""
+
+
+def write_glb(
+    prediction: Prediction,
+    export_dir: pathlib.Path,
+    *,
+    conf_thresh_percentile: float,
+    num_max_points: int,
+    show_cameras: bool,
+    seed: int,
+) -> list[pathlib.Path]:
+    """Writes `scene.glb`: `points` with the colours of the photographs, and a wire frustum `camera_I` a view, each of its own hue.
+
+    Frame: the first camera's axes turned to glTF's (x right, y up, z backward), with the median of the points at the origin. The
+    4 × 4 matrix from the prediction's world to that frame is kept in the file as the scene's extra `world_to_scene`.
+
+    Points: each pixel's centre at its depth, without sky, without depths that are not finite and positive, and without confidences
+    below min(max(1.05, p), p90), where p is the percentile asked for; both percentiles are over pixels that are not sky. If more
+    than `num_max_points` are left, a random choice in which each pixel has the same chance. Colours are sRGB bytes.
+
+    Without intrinsics a field of view of 60° over the longer side is assumed; without extrinsics the views stand side by side along
+    x. Both are said in a warning.
+
+    Args:
+        prediction: depth and processed images; the rest as far as it is there.
+        export_dir: the folder of `scene.glb`.
+        conf_thresh_percentile: between 0 and 100; above 90 it has no further effect.
+        num_max_points: at least 1.
+        show_cameras: whether frusta are drawn, 3 % of the diagonal between the points' 5th and 95th percentiles deep.
+        seed: chooses the points.
+
+    Raises:
+        ValueError: a camera that cannot be inverted, or nothing to draw.
+    """
+    import trimesh
+
+    keep = _kept(prediction, conf_thresh_percentile)
+    intrinsics, extrinsics = _cameras(prediction, keep)
+    camera_to_scene = _FLIP @ extrinsics[0] @ np.linalg.inv(extrinsics)  # (N, 4, 4), not centred yet
+
+    points, colours = [], []
+    for view, chosen in enumerate(_choose(keep, num_max_points, seed)):
+        rows, columns = np.divmod(chosen, keep.shape[2])
+        pixels = np.stack([columns + 0.5, rows + 0.5, np.ones(len(rows))], axis=-1)
+        in_camera = pixels @ np.linalg.inv(intrinsics[view]).T * prediction.depth[view, rows, columns, None]
+        points.append(in_camera @ camera_to_scene[view, :3, :3].T + camera_to_scene[view, :3, 3])
+        colours.append(prediction.processed_images[view, rows, columns])
+    points, colours = np.concatenate(points), np.concatenate(colours)
+
+    if not len(points):
+        if not show_cameras:
+            raise ValueError("scene.glb would be empty: no pixel outside the sky has a positive finite depth, and cameras are not shown")
+        logger.warning("scene.glb has cameras only: no pixel outside the sky has a positive finite depth")
+    centre = np.eye(4)
+    if len(points):
+        centre[:3, 3] = -np.median(points, axis=0)
+
+    scene = trimesh.Scene(metadata={"world_to_scene": (centre @ _FLIP @ extrinsics[0]).tolist()})
+    if len(points):
+        scene.add_geometry(trimesh.PointCloud(points + centre[:3, 3], colors=colours), geom_name="points", node_name="points")
+    if show_cameras:
+        size = _CAMERA_SIZE * _diagonal(points)
+        for view in range(len(intrinsics)):
+            frustum = _frustum(intrinsics[view], centre @ camera_to_scene[view], keep.shape[1:], size, (view + 0.5) / len(intrinsics))
+            scene.add_geometry(frustum, geom_name=f"camera_{view}", node_name=f"camera_{view}")
+
+    path = export_dir / "scene.glb"
+    content = scene.export(file_type="glb")
+    with atomic(path) as temp:
+        temp.write_bytes(content)
+    return [path]
+
+
+def _kept(prediction: Prediction, percentile: float) -> np.ndarray:
+    """(N, H, W) bool: the pixels worth a point."""
+    keep = np.isfinite(prediction.depth) & (prediction.depth > 0)
+    candidate = np.ones_like(keep) if prediction.sky is None else ~prediction.sky.astype(bool)
+    keep &= candidate
+    if prediction.conf is not None:
+        candidate &= np.isfinite(prediction.conf)
+        if candidate.any():
+            low, high = np.percentile(prediction.conf[candidate], (percentile, 90))
+            keep &= candidate & (prediction.conf >= min(max(1.05, low), high))
+        else:
+            keep[:] = False
+    return keep
+
+
+def _cameras(prediction: Prediction, keep: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Intrinsics (N, 3, 3) and world-to-camera (N, 4, 4) in float64; assumed ones where the prediction has none."""
+    views, height, width = keep.shape
+    assumed = []
+    if prediction.intrinsics is not None:
+        intrinsics = prediction.intrinsics.astype(np.float64)
+    else:
+        assumed.append("a field of view of 60° over the longer side of the image")
+        focal = max(height, width) / 2 / np.tan(_FIELD_OF_VIEW / 2)
+        intrinsics = np.tile(np.array([[focal, 0, width / 2], [0, focal, height / 2], [0, 0, 1]]), (views, 1, 1))
+
+    extrinsics = np.tile(np.eye(4), (views, 1, 1))
+    if prediction.extrinsics is not None:
+        extrinsics[:, :3] = prediction.extrinsics[:, :3]
+    elif views > 1:
+        assumed.append("views side by side along x")
+        # Nearly all of a view lies in front of its 98th percentile of depth: neighbours are that frustum's width apart, and a gap.
+        depths = [depth[kept].astype(np.float64) for depth, kept in zip(prediction.depth, keep, strict=True)]
+        widths = [width / K[0, 0] * np.percentile(d, 98) for d, K in zip(depths, intrinsics, strict=True) if d.size]
+        extrinsics[:, 0, 3] = -1.1 * max(widths, default=1.0) * np.arange(views)
+    if assumed:
+        logger.warning("scene.glb: the prediction has no cameras; it shows %s", " and ".join(assumed))
+
+    for name, matrices in (("intrinsics", intrinsics), ("extrinsics", extrinsics)):
+        for view, matrix in enumerate(matrices[:, :3, :3]):
+            if not np.isfinite(matrices[view]).all() or np.linalg.det(matrix) == 0:
+                raise ValueError(f"scene.glb cannot be made: {name} of view {view} are not finite or cannot be inverted")
+    return intrinsics, extrinsics
+
+
+def _choose(keep: np.ndarray, num_max_points: int, seed: int) -> Iterator[np.ndarray]:
+    """For each view the flat indices, ascending, of at most `num_max_points` kept pixels in all.
+
+    Each kept pixel has the same chance. Views get their shares by systematic sampling (cumulative counts cut at equal steps from a
+    random start), so that nothing as large as all views is ever drawn.
+    """
+    rng = np.random.default_rng(seed)
+    ends = np.cumsum(np.count_nonzero(keep, axis=(1, 2)))
+    total = int(ends[-1])
+    if total > num_max_points:
+        ends = (ends * num_max_points + rng.integers(total)) // total
+    for view, share in zip(keep, np.diff(ends, prepend=0), strict=True):
+        pixels = np.flatnonzero(view)
+        yield pixels if share == len(pixels) else np.sort(rng.choice(pixels, share, replace=False, shuffle=False))
+
+
+def _diagonal(points: np.ndarray) -> float:
+    """Of the box between the 5th and 95th percentiles along each axis; 1 where there is no extent."""
+    if not len(points):
+        return 1.0
+    low, high = np.percentile(points, (5, 95), axis=0)
+    return float(np.linalg.norm(high - low)) or 1.0
+
+
+def _frustum(intrinsics: np.ndarray, camera_to_scene: np.ndarray, image_size: tuple[int, int], depth: float, hue: float):
+    """The camera's centre, joined to the image's four corners at `depth`, joined to each other."""
+    from trimesh.path import Path3D
+    from trimesh.path.entities import Line
+
+    height, width = image_size
+    corners = np.array([[0, 0, 1], [width, 0, 1], [width, height, 1], [0, height, 1]]) @ np.linalg.inv(intrinsics).T
+    vertices = np.concatenate([np.zeros((1, 3)), corners * depth]) @ camera_to_scene[:3, :3].T + camera_to_scene[:3, 3]
+    lines = [Line([0, 1, 2, 3, 4, 1]), Line([2, 0, 3]), Line([0, 4])]
+    colour = [*(round(255 * channel) for channel in colorsys.hsv_to_rgb(hue, 0.85, 0.95)), 255]
+    return Path3D(lines, vertices, colors=np.tile(colour, (len(lines), 1)), process=False)

@@ -1,0 +1,51 @@
+"""A prediction as NumPy archives, under the official names and nothing rounded."""
+
+from __future__ import annotations
+
+import pathlib
+
+import numpy as np
+
+from da3jax.outputs.atomic import atomic
+from da3jax.types import Prediction
+
+
+def write_npz(prediction: Prediction, export_dir: pathlib.Path) -> list[pathlib.Path]:
+    """Writes everything that the prediction has to `exports/npz/results.npz`.
+
+    The archive holds `image` (N, H, W, 3) uint8, `depth`, `conf`, `extrinsics` (world-to-camera), `intrinsics` (pixels), `sky`,
+    `ray`, `ray_conf`, `is_metric`, `scale_factor` and the entries of `aux`, shaped as in `Prediction`; what is None is left out.
+    It loads with `allow_pickle=False`.
+    """
+    return _write(_fields(prediction), export_dir / "exports" / "npz" / "results.npz")
+
+
+def write_mini_npz(prediction: Prediction, export_dir: pathlib.Path) -> list[pathlib.Path]:
+    """Writes what `write_npz` does, less `image`, `ray`, `ray_conf` and features, to `exports/mini_npz/results.npz`."""
+    small = {name: value for name, value in _fields(prediction).items() if not name.startswith(("image", "ray", "feat_layer_"))}
+    return _write(small, export_dir / "exports" / "mini_npz" / "results.npz")
+
+
+def _fields(prediction: Prediction) -> dict[str, np.ndarray]:
+    fields = {
+        "image": prediction.processed_images,
+        "depth": prediction.depth,
+        "conf": prediction.conf,
+        "extrinsics": prediction.extrinsics,
+        "intrinsics": prediction.intrinsics,
+        "sky": prediction.sky,
+        "ray": prediction.ray,
+        "ray_conf": prediction.ray_conf,
+        "is_metric": prediction.is_metric,
+        "scale_factor": prediction.scale_factor,
+        **prediction.aux,
+    }
+    arrays = {name: np.asarray(value) for name, value in fields.items() if value is not None}
+    # bfloat16 is no type of NumPy's own: a reader would find bare bytes. float32 holds each of its values.
+    return {name: array.astype(np.float32) if array.dtype.kind == "V" else array for name, array in arrays.items()}
+
+
+def _write(fields: dict[str, np.ndarray], path: pathlib.Path) -> list[pathlib.Path]:
+    with atomic(path) as temp:
+        np.savez_compressed(temp, allow_pickle=False, **fields)
+    return [path]

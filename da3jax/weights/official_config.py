@@ -1,0 +1,180 @@
+"""`config.json` of a released folder to our configuration, and back."""
+
+from __future__ import annotations
+
+import json
+import pathlib
+from collections.abc import Mapping
+from typing import Any
+
+from da3jax.config import (
+    PRESETS,
+    BackboneConfig,
+    CameraConfig,
+    Config,
+    DPTConfig,
+    DualDPTConfig,
+    GaussianHeadConfig,
+    ModelConfig,
+    NestedConfig,
+    one_of,
+)
+
+_VITS = {
+    "vits": {"width": 384, "depth": 12, "num_heads": 6, "mlp": "mlp"},
+    "vitb": {"width": 768, "depth": 12, "num_heads": 12, "mlp": "mlp"},
+    "vitl": {"width": 1024, "depth": 24, "num_heads": 16, "mlp": "mlp"},
+    "vitg": {"width": 1536, "depth": 40, "num_heads": 24, "mlp": "swiglu"},
+}
+_CUSTOM = "custom"
+"""Name of a backbone that is none of the four; its sizes stand beside it. The official code refuses the name."""
+
+_ADAPTER = {
+    "sh_degree": 2,
+    "pred_color": False,
+    "pred_offset_depth": True,
+    "pred_offset_xy": True,
+    "gaussian_scale_min": 1e-05,
+    "gaussian_scale_max": 30.0,
+}
+
+
+def read_config(path: pathlib.Path) -> Config:
+    """The configuration in the `config.json` at `path`.
+
+    Raises:
+        FileNotFoundError: there is none; which network the weights are for is never guessed.
+        ValueError: it is not such a file, or describes a network that this package does not build.
+    """
+    if not path.is_file():
+        raise FileNotFoundError(
+            f"{path} is missing: it says which network the weights are for; copy it from the model's page beside model.safetensors"
+        )
+    try:
+        content = json.loads(path.read_text())
+    except ValueError as error:
+        raise ValueError(f"{path} is not JSON: {error}") from error
+    if not isinstance(content, Mapping) or not ("config" in content or "model_name" in content):
+        raise ValueError(f"{path} is not the config.json of a DA3 network: it has neither model_name nor config")
+    name = str(content.get("model_name", "da3"))
+    try:
+        if content.get("config") is None:
+            one_of("model_name", name, PRESETS)
+            return PRESETS[name]
+        return from_official(content["config"], name)
+    except ValueError as error:
+        raise ValueError(f"{path}: {error}") from error
+
+
+def from_official(content: Mapping[str, Any], name: str) -> Config:
+    """Our configuration of the official one (nested dicts with `__object__`)."""
+    _mapping(content, "config")
+    kind = content.get("__object__", {}).get("name", "DepthAnything3Net")
+    one_of("network", kind, ("DepthAnything3Net", "NestedDepthAnything3Net"))
+    if kind == "NestedDepthAnything3Net":
+        _keys(content, "config", required=("anyview", "metric"))
+        return NestedConfig(name, from_official(content["anyview"], "anyview"), from_official(content["metric"], "metric"))
+    _keys(content, "config", required=("net", "head"), optional=("cam_enc", "cam_dec", "gs_head", "gs_adapter"))
+    backbone = _backbone(_mapping(content["net"], "net"))
+    head = _head(_mapping(content["head"], "head"), backbone)
+    camera = gaussians = None
+    if content.get("cam_dec") is not None:
+        encoder, decoder = (_mapping(content.get(part), part) for part in ("cam_enc", "cam_dec"))
+        _keys(encoder, "cam_enc", required=("dim_out",), optional=("trunk_depth", "num_heads"))
+        _keys(decoder, "cam_dec", required=("dim_in",))
+        _fixed(encoder, "cam_enc", {"dim_out": backbone.width})
+        _fixed(decoder, "cam_dec", {"dim_in": backbone.tap_width})
+        camera = CameraConfig(encoder.get("trunk_depth", 4), encoder.get("num_heads", 16))
+    if content.get("gs_head") is not None:
+        part = _mapping(content["gs_head"], "gs_head")
+        _keys(part, "gs_head", required=("dim_in", "output_dim", "features", "out_channels"))
+        _fixed(part, "gs_head", {"dim_in": backbone.tap_width})
+        _fixed(_mapping(content.get("gs_adapter"), "gs_adapter"), "gs_adapter", _ADAPTER)
+        gaussians = GaussianHeadConfig(part["features"], tuple(part["out_channels"]), part["output_dim"])
+    return ModelConfig(name, backbone, head, camera, gaussians)
+
+
+def to_official(config: Config) -> dict[str, Any]:
+    """The content of `config.json` for a configuration."""
+    return {"model_name": config.name, "config": _official(config)}
+
+
+def _official(config: Config) -> dict[str, Any]:
+    if isinstance(config, NestedConfig):
+        halves = {"anyview": _official(config.anyview), "metric": _official(config.metric)}
+        return {**_object("model.da3", "NestedDepthAnything3Net"), **halves}
+    backbone = config.backbone
+    sizes = {key: getattr(backbone, key) for key in ("width", "depth", "num_heads", "mlp")}
+    vit = next((vit for vit, known in _VITS.items() if known == sizes and backbone.pos_grid == 37), _CUSTOM)
+    net = {
+        **_object("model.dinov2.dinov2", "DinoV2"),
+        "name": vit,
+        **({**sizes, "pos_grid": backbone.pos_grid} if vit == _CUSTOM else {}),
+        "out_layers": list(backbone.taps),
+        **{key: getattr(backbone, key) for key in ("alt_start", "qknorm_start", "rope_start", "cat_token")},
+    }
+    dual = isinstance(config.head, DualDPTConfig)
+    pyramid = {"features": config.head.features, "out_channels": list(config.head.channels)}
+    head = {**(_object("model.dualdpt", "DualDPT") if dual else _object("model.dpt", "DPT")), "dim_in": backbone.tap_width}
+    head |= {"output_dim": 2 if dual else 1, **pyramid, **({} if dual or config.head.sky else {"use_sky_head": False})}
+    parts: dict[str, Any] = {**_object("model.da3", "DepthAnything3Net"), "net": net, "head": head}
+    if config.camera:
+        camera = config.camera
+        trunk = {} if camera == CameraConfig() else {"trunk_depth": camera.encoder_depth, "num_heads": camera.encoder_heads}
+        parts["cam_enc"] = {**_object("model.cam_enc", "CameraEnc"), "dim_out": backbone.width, **trunk}
+        parts["cam_dec"] = {**_object("model.cam_dec", "CameraDec"), "dim_in": backbone.tap_width}
+    if config.gaussians:
+        gs = config.gaussians
+        parts["gs_head"] = {**_object("model.gsdpt", "GSDPT"), "dim_in": backbone.tap_width, "output_dim": gs.output_dim}
+        parts["gs_head"] |= {"features": gs.features, "out_channels": list(gs.channels)}
+        parts["gs_adapter"] = {**_object("model.gs_adapter", "GaussianAdapter"), **_ADAPTER}
+    return parts
+
+
+def _object(module: str, name: str) -> dict[str, Any]:
+    return {"__object__": {"path": f"depth_anything_3.{module}", "name": name, "args": "as_params"}}
+
+
+def _backbone(net: Mapping[str, Any]) -> BackboneConfig:
+    switches = ("alt_start", "qknorm_start", "rope_start", "cat_token")
+    _keys(net, "net", required=("name", "out_layers"), optional=(*switches, "width", "depth", "num_heads", "mlp", "pos_grid"))
+    one_of("backbone", net["name"], (*_VITS, _CUSTOM))
+    custom = {key: net[key] for key in ("width", "depth", "num_heads", "mlp", "pos_grid") if key in net}
+    sizes = custom if net["name"] == _CUSTOM else _VITS[net["name"]]
+    return BackboneConfig(**sizes, taps=tuple(net["out_layers"]), **{key: net[key] for key in switches if key in net})
+
+
+def _head(head: Mapping[str, Any], backbone: BackboneConfig) -> DualDPTConfig | DPTConfig:
+    kind = head.get("__object__", {}).get("name")
+    one_of("head", kind, ("DualDPT", "DPT"))
+    optional = ("output_dim", "use_sky_head") if kind == "DPT" else ("output_dim",)
+    _keys(head, "head", required=("dim_in", "features", "out_channels"), optional=optional)
+    _fixed(head, "head", {"dim_in": backbone.tap_width, "output_dim": 1 if kind == "DPT" else 2})
+    channels = tuple(head["out_channels"])
+    return (
+        DualDPTConfig(head["features"], channels)
+        if kind == "DualDPT"
+        else DPTConfig(head["features"], channels, head.get("use_sky_head", True))
+    )
+
+
+def _mapping(value: Any, part: str) -> Mapping[str, Any]:
+    if not isinstance(value, Mapping):
+        raise ValueError(f"{part} is {value!r}; it is a mapping")
+    return value
+
+
+def _keys(part: Mapping[str, Any], name: str, required: tuple[str, ...], optional: tuple[str, ...] = ()) -> None:
+    for key in part:
+        if key != "__object__":
+            one_of(f"key of {name}", key, (*required, *optional))
+    missing = [key for key in required if key not in part]
+    if missing:
+        raise ValueError(f"{name} lacks {', '.join(missing)}")
+
+
+def _fixed(part: Mapping[str, Any], name: str, values: Mapping[str, Any]) -> None:
+    """Refuses values other than those that follow from the rest, or that no released network has."""
+    for key, value in values.items():
+        if part.get(key, value) != value:
+            raise ValueError(f"{name}.{key} is {part[key]!r}; only {value!r} fits this network")

@@ -1,0 +1,28 @@
+"""Where a leaf goes while it is read."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import numpy as np
+
+Shardings = None | jax.sharding.Sharding | dict[str, Any] | Callable[[str, tuple[int, ...]], jax.sharding.Sharding]
+"""None for the default device, one sharding for all, a tree like the parameters', or a function of path (`a/b/c`) and shape."""
+
+
+def sharding_of(path: str, shape: tuple[int, ...], shardings: Shardings) -> jax.sharding.Sharding | None:
+    """The sharding that `shardings` gives the leaf at `path`."""
+    if isinstance(shardings, dict):
+        for name in path.split("/"):
+            shardings = shardings[name]
+        return shardings
+    if shardings is None or isinstance(shardings, jax.sharding.Sharding):
+        return shardings
+    return shardings(path, shape)
+
+
+def place(array: np.ndarray, path: str, shardings: Shardings) -> jax.Array:
+    """`array` on its device or devices."""
+    return jax.device_put(array, sharding_of(path, array.shape, shardings))

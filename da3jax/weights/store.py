@@ -1,0 +1,54 @@
+"""One door to all forms that weights come in: hub id, released folder, converted folder."""
+
+from __future__ import annotations
+
+import pathlib
+
+import jax
+
+from da3jax.config import Config, load_config, one_of, to_dict
+from da3jax.types import Params
+from da3jax.weights import hub, orbax_store, safetensors_store
+from da3jax.weights.placement import Shardings
+
+
+def load(source: str | pathlib.Path, *, revision: str | None = None, shardings: Shardings = None) -> tuple[Params, Config]:
+    """Parameters (float32, an entry a block) and configuration.
+
+    Args:
+        source: a hub id (`depth-anything/DA3-SMALL`), a folder as released, or a converted folder.
+        revision: commit or branch for a hub id; by default the pinned one.
+        shardings: where the leaves go: None, one `Sharding`, a tree of them, or a function of path and shape.
+
+    Raises:
+        ValueError: unknown or broken weights, each fault named.
+        OSError: what is named is not there or cannot be fetched.
+    """
+    folder = hub.resolve(source, revision=revision)
+    if orbax_store.is_converted(folder):
+        params, config = orbax_store.load(folder, shardings=shardings)
+        return params, load_config(config)
+    return safetensors_store.load(folder, shardings=shardings)
+
+
+def save_pretrained(params: Params, config: Config, folder: str | pathlib.Path) -> pathlib.Path:
+    """Writes the released layout, `model.safetensors` and `config.json`, which PyTorch opens; as `safetensors_store.save`."""
+    return safetensors_store.save(params, config, pathlib.Path(folder))
+
+
+def convert(source: str | pathlib.Path, out_dir: str | pathlib.Path, *, to: str = "orbax", revision: str | None = None) -> pathlib.Path:
+    """Rewrites weights of any form as an Orbax checkpoint (`to="orbax"`) or in the released layout (`to="safetensors"`).
+
+    Returns:
+        The folder written. An interrupted conversion leaves nothing that loads.
+    """
+    one_of("to", to, ("orbax", "safetensors"))
+    out_dir = pathlib.Path(out_dir)
+    if out_dir.exists() and (not out_dir.is_dir() or any(out_dir.iterdir())):
+        raise FileExistsError(f"{out_dir} is already there and not an empty folder; name another one, nothing is overwritten")
+    with jax.default_device(jax.local_devices(backend="cpu")[0]):
+        params, config = load(source, revision=revision)
+    if to == "safetensors":
+        return save_pretrained(params, config, out_dir)
+    orbax_store.save(out_dir, params, to_dict(config))
+    return out_dir

@@ -1,0 +1,164 @@
+"""What the command line offers, and how it refuses what cannot be meant: status 2 before any model is loaded."""
+
+import dataclasses
+import inspect
+import re
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+from PIL import Image
+from typer.testing import CliRunner
+
+from da3jax.cli import app
+from da3jax.cli.options import IMAGE_EXTENSIONS, RunOptions
+from da3jax.inputs import list_images
+from da3jax.weights.released import RELEASES
+
+
+def status_and_error(*arguments):
+    result = CliRunner().invoke(app, [str(argument) for argument in arguments])
+    assert result.stdout == ""
+    return result.exit_code, result.stderr
+
+
+@pytest.fixture
+def photo(tmp_path):
+    path = tmp_path / "photo.png"
+    Image.fromarray(np.full((20, 30, 3), 128, np.uint8)).save(path)
+    return path
+
+
+def test_help_lists_the_commands_that_are_there_and_no_other():
+    result = CliRunner().invoke(app, ["--help"])
+    commands = re.findall(r"^  (\w+) ", result.stdout.split("Commands:")[1], re.MULTILINE)
+    assert (result.exit_code, commands) == (0, ["auto", "image", "images", "convert", "models"])
+
+
+@pytest.mark.parametrize(
+    ("command", "own"),
+    [("auto", {"independent"}), ("image", set()), ("images", {"independent", "image-extensions"}), ("convert", {"to", "revision"})],
+)
+def test_help_lists_the_official_options_that_are_there_and_no_other(command, own):
+    shared = {field.name.replace("_", "-") for field in dataclasses.fields(RunOptions)} | {"no-show-cameras"}
+    lines = re.findall(r"^  (--.*?)(?:  |$)", CliRunner().invoke(app, [command, "--help"]).stdout, re.MULTILINE)
+    assert {option for line in lines for option in re.findall(r"--([\w-]+)", line)} == own | {"help"} | (
+        shared if command != "convert" else set()
+    )
+
+
+def test_images_takes_the_endings_that_the_library_takes():
+    assert tuple(IMAGE_EXTENSIONS.split(",")) == inspect.signature(list_images).parameters["extensions"].default
+
+
+def test_defaults_are_the_official_ones_but_for_the_model():
+    options = {name: str(value) for name, value in dataclasses.asdict(RunOptions()).items()}
+    assert options == {
+        "model_dir": "",
+        "export_dir": "result",
+        "export_format": "glb",
+        "process_res": "504",
+        "process_res_method": "upper_bound_resize",
+        "ref_view_strategy": "saddle_balanced",
+        "conf_thresh_percentile": "40.0",
+        "num_max_points": "1000000",
+        "show_cameras": "True",
+        "revision": "None",
+        "dtype": "None",
+    }
+
+
+@pytest.mark.parametrize("command", ["auto", "image", "images"])
+def test_without_a_model_the_error_lists_every_variant_with_its_licence(command, photo):
+    status, error = status_and_error(command, photo.parent if command == "images" else photo)
+    assert status == 2
+    assert "there is no default model" in error
+    for name, release in RELEASES.items():
+        assert f"  {name}: {release.licence}\n" in error
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--process-res-method", "upper_bound_resise"], "did you mean 'upper_bound_resize'?"),
+        (["--process-res-method", "x"], "it is one of upper_bound_resize, lower_bound_resize, upper_bound_crop, lower_bound_crop"),
+        (["--ref-view-strategy", "midle"], "is one of saddle_balanced, saddle_sim_range, middle, first; did you mean 'middle'?"),
+        (["--dtype", "float16"], "value 'float16' is unknown; it is one of float32, bfloat16"),
+        (["--process-res", "13"], "13 is out of range; it is at least 14"),
+        (["--process-res", "wide"], "Invalid value for '--process-res'"),
+        (["--conf-thresh-percentile", "101"], "101.0 is out of range; it is between 0 and 100"),
+        (["--conf-thresh-percentile", "nan"], "nan is out of range; it is between 0 and 100"),
+        (["--num-max-points", "0"], "0 is out of range; it is at least 1"),
+        (["--export-format", "npz-glbb"], "did you mean 'glb'?"),
+        (["--use-ray-pose"], "No such option: --use-ray-pose"),
+    ],
+)
+def test_a_wrong_option_is_refused_with_what_would_be_right(photo, arguments, message):
+    status, error = status_and_error("auto", photo, "--model-dir", "nowhere", *arguments)
+    assert status == 2
+    assert message in error
+
+
+def test_an_unknown_format_is_refused_naming_those_that_are_there(photo):
+    status, error = status_and_error("image", photo, "--model-dir", "nowhere", "--export-format", "colmap")
+    assert status == 2
+    assert all(name in error for name in ("colmap", "npz", "mini_npz", "depth_vis", "glb"))
+
+
+@pytest.mark.parametrize("command", ["auto", "image", "images", "convert"])
+def test_a_missing_argument_is_refused(command):
+    status, error = status_and_error(command)
+    assert status == 2
+    assert "Missing argument" in error
+
+
+@pytest.mark.parametrize("command", ["auto", "image", "images"])
+def test_an_input_that_is_not_there_is_refused(command):
+    status, error = status_and_error(command, "not-there", "--model-dir", "nowhere")
+    assert status == 2
+    assert "'not-there' does not exist" in error
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("clip.mp4", "is a video, which is not supported yet; extract its frames into a folder and name that"),
+        ("clip.MOV", "is a video, which is not supported yet"),
+        ("notes.txt", "is neither a folder nor an image by its name (png,jpg,jpeg,webp,bmp,tif,tiff)"),
+        ("photo", "is neither a folder nor an image by its name"),
+    ],
+)
+def test_auto_refuses_what_it_cannot_take(tmp_path, monkeypatch, name, message):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / name).write_bytes(b"something")
+    status, error = status_and_error("auto", name, "--model-dir", "nowhere")
+    assert status == 2
+    assert f"{name} {message}" in error
+
+
+@pytest.mark.parametrize("command", ["image", "images"])
+def test_image_wants_a_file_and_images_a_folder(photo, command):
+    path = photo.parent if command == "image" else photo
+    status, error = status_and_error(command, path, "--model-dir", "nowhere")
+    assert status == 2
+    assert ("is a directory" if command == "image" else "is a file") in error
+
+
+def test_convert_refuses_an_unknown_target(tmp_path):
+    status, error = status_and_error("convert", "source", tmp_path / "out", "--to", "safetensor")
+    assert status == 2
+    assert "value 'safetensor' is unknown; it is one of orbax, safetensors; did you mean 'safetensors'?" in error
+    assert not (tmp_path / "out").exists()
+
+
+def test_an_unknown_command_is_refused_with_the_closest():
+    status, error = status_and_error("imagse")
+    assert status == 2
+    assert "No such command 'imagse'. Did you mean" in error
+
+
+def test_a_usage_error_of_the_real_command_has_status_2_and_says_nothing_on_stdout(photo):
+    done = subprocess.run([sys.executable, "-m", "da3jax", "auto", photo], capture_output=True, text=True)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert "depth-anything/DA3-SMALL: Apache-2.0\n" in done.stderr

@@ -1,0 +1,96 @@
+import pathlib
+
+import pytest
+
+from da3jax.outputs.atomic import atomic, check_writable
+
+
+def test_the_file_appears_when_the_block_ends_with_folders_made(tmp_path):
+    path = tmp_path / "a" / "b" / "picture.jpg"
+    with atomic(path) as temp:
+        assert temp.parent == path.parent
+        assert temp.suffix == ".jpg"
+        temp.write_text("new")
+        assert not path.exists()
+    assert path.read_text() == "new"
+    assert list(path.parent.iterdir()) == [path]
+
+
+@pytest.mark.parametrize("interruption", [KeyboardInterrupt, SystemExit, ValueError])
+def test_an_interruption_keeps_the_old_file_and_removes_the_half_written_one(tmp_path, interruption):
+    path = tmp_path / "scene.glb"
+    path.write_text("old")
+
+    def write():
+        with atomic(path) as temp:
+            temp.write_text("ha")
+            raise interruption
+
+    with pytest.raises(interruption):
+        write()
+    assert path.read_text() == "old"
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_an_interruption_before_anything_was_written_leaves_nothing(tmp_path):
+    with pytest.raises(KeyboardInterrupt), atomic(tmp_path / "scene.glb"):
+        raise KeyboardInterrupt
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_files_get_the_usual_permissions(tmp_path):
+    (tmp_path / "usual").write_text("")
+    with atomic(tmp_path / "ours") as temp:
+        temp.write_text("")
+    assert (tmp_path / "ours").stat().st_mode == (tmp_path / "usual").stat().st_mode
+
+
+def test_a_file_that_cannot_be_written_is_named_with_its_folder_and_the_reason(tmp_path):
+    (tmp_path / "scene.glb").mkdir()
+    message = rf"^scene\.glb cannot be written into the folder {tmp_path}: Is a directory$"
+    with pytest.raises(OSError, match=message), atomic(tmp_path / "scene.glb") as temp:
+        temp.write_text("new")
+    assert [path.name for path in tmp_path.iterdir()] == ["scene.glb"]
+
+    (tmp_path / "file").write_text("mine")
+    message = rf"^a cannot be written into the folder {tmp_path}/file/b: Not a directory$"
+    with pytest.raises(OSError, match=message), atomic(tmp_path / "file" / "b" / "a") as temp:
+        temp.write_text("new")
+    assert (tmp_path / "file").read_text() == "mine"
+
+
+def test_a_writable_folder_passes_and_stays_as_it_is(tmp_path):
+    check_writable(tmp_path / "new" / "folder")
+    assert list((tmp_path / "new" / "folder").iterdir()) == []
+    (tmp_path / "mine").write_text("mine")
+    check_writable(str(tmp_path))
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["mine", "new"]
+
+
+def test_an_export_folder_that_is_a_file_or_below_one_is_refused(tmp_path):
+    path = tmp_path / "file"
+    path.write_text("mine")
+    for folder in (path, path / "below"):
+        with pytest.raises(OSError, match=rf"^the export folder {folder} is a file, or lies below one; name a folder"):
+            check_writable(folder)
+    assert path.read_text() == "mine"
+
+
+def test_an_export_folder_that_cannot_be_made_is_named_with_the_reason(tmp_path):
+    with pytest.raises(OSError, match=r"^the export folder .*xxx cannot be written: File name too long$"):
+        check_writable(tmp_path / ("x" * 300))
+
+
+def test_a_read_only_folder_is_refused(tmp_path):
+    folder = tmp_path / "locked"
+    folder.mkdir()
+    folder.chmod(0o500)
+    try:
+        (folder / "probe").touch()
+    except PermissionError:
+        with pytest.raises(OSError, match=rf"^the export folder {folder} cannot be written: Permission denied$"):
+            check_writable(folder)
+    else:
+        pytest.skip("this user may write anywhere")
+    finally:
+        pathlib.Path(folder).chmod(0o700)

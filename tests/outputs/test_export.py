@@ -1,0 +1,148 @@
+import dataclasses
+import errno
+import os
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from da3jax.outputs import FORMATS, check_formats, export
+
+FILES = {
+    "npz": ["exports/npz/results.npz"],
+    "mini_npz": ["exports/mini_npz/results.npz"],
+    "depth_vis": ["depth_vis/0000.jpg", "depth_vis/0001.jpg"],
+    "glb": ["scene.glb"],
+}
+
+
+def files(folder):
+    return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
+def test_formats_are_split_at_hyphens_and_counted_once():
+    assert check_formats("npz-glb-depth_vis") == ["npz", "glb", "depth_vis"]
+    assert check_formats("glb-mini_npz-glb") == ["glb", "mini_npz"]
+
+
+def test_an_unknown_format_is_refused_with_the_closest_and_nothing_is_written(prediction, tmp_path):
+    message = "^export format 'depth_viz' is unknown; it is one of npz, mini_npz, depth_vis, glb; did you mean 'depth_vis'[?]$"
+    with pytest.raises(ValueError, match=message):
+        export(prediction, "npz-depth_viz", tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+
+
+def test_no_format_is_refused():
+    with pytest.raises(
+        ValueError, match=r"^export_format is empty; it is one or more of npz, mini_npz, depth_vis, glb, joined by hyphens$"
+    ):
+        check_formats("")
+    with pytest.raises(ValueError, match="export format '' is unknown"):
+        check_formats("npz-")
+
+
+@pytest.mark.parametrize("name", FORMATS)
+def test_each_format_writes_its_files_and_says_which(prediction, tmp_path, name):
+    paths = export(prediction, name, str(tmp_path))
+    assert [str(path.relative_to(tmp_path)) for path in paths] == FILES[name] == sorted(files(tmp_path))
+
+
+def test_the_same_prediction_gives_the_same_bytes_and_other_files_stay(prediction, tmp_path):
+    every = "-".join(FORMATS)
+    export(prediction, every, tmp_path / "first", num_max_points=100)
+    (tmp_path / "second" / "depth_vis").mkdir(parents=True)
+    (tmp_path / "second" / "depth_vis" / "0007.jpg").write_text("from a longer run")
+    (tmp_path / "second" / "notes.txt").write_text("mine")
+    (tmp_path / "second" / "scene.glb").write_text("old")
+    for _ in range(2):
+        export(prediction, every, tmp_path / "second", num_max_points=100)
+    others = {"depth_vis/0007.jpg": b"from a longer run", "notes.txt": b"mine"}
+    assert files(tmp_path / "second") == files(tmp_path / "first") | others
+
+
+def test_the_prediction_is_left_as_it_was(prediction, tmp_path):
+    before = jax.tree.map(np.copy, prediction)
+    export(prediction, "-".join(FORMATS), tmp_path)
+    jax.tree.map(np.testing.assert_array_equal, before, prediction)
+
+
+def test_device_arrays_export_as_numpy_arrays_do(prediction, tmp_path):
+    export(prediction, "-".join(FORMATS), tmp_path / "numpy")
+    export(jax.tree.map(jnp.asarray, prediction), "-".join(FORMATS), tmp_path / "device")
+    assert files(tmp_path / "numpy") == files(tmp_path / "device")
+
+
+@pytest.mark.parametrize("name", FORMATS)
+def test_a_full_disk_keeps_the_old_files_and_is_one_sentence(prediction, tmp_path, name):
+    resource = pytest.importorskip("resource")
+    export(prediction, name, tmp_path)
+    before = files(tmp_path)
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (500, limits[1]))  # a write beyond it fails as one on a full disk does
+    try:
+        with pytest.raises(OSError, match=r"^\S+ cannot be written into the folder \S+: File too large$") as caught:
+            export(prediction, name, tmp_path)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    assert str(tmp_path) in str(caught.value)
+    assert files(tmp_path) == before
+
+
+@pytest.mark.parametrize("name", FORMATS)
+@pytest.mark.parametrize("error", [OSError(errno.ENOSPC, "No space left on device"), KeyboardInterrupt()])
+def test_an_error_at_the_last_moment_keeps_the_old_files(prediction, tmp_path, monkeypatch, name, error):
+    export(prediction, name, tmp_path)
+    before = files(tmp_path)
+
+    def fail(*args):
+        raise error
+
+    monkeypatch.setattr(os, "replace", fail)
+    with pytest.raises(type(error), match="No space left on device" if isinstance(error, OSError) else None):
+        export(dataclasses.replace(prediction, depth=2 * prediction.depth), name, tmp_path)
+    assert files(tmp_path) == before
+
+
+def test_a_folder_that_cannot_be_written_is_refused_first(prediction, tmp_path):
+    (tmp_path / "file").write_text("mine")
+    with pytest.raises(OSError, match=f"^the export folder {tmp_path}/file is a file"):
+        export(prediction, "npz", tmp_path / "file")
+    assert files(tmp_path) == {"file": b"mine"}
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"num_max_points": 0}, "^num_max_points is 0; it is at least 1$"),
+        ({"conf_thresh_percentile": 101}, "^conf_thresh_percentile is 101; it is between 0 and 100$"),
+        ({"conf_thresh_percentile": float("nan")}, "^conf_thresh_percentile is nan; it is between 0 and 100$"),
+    ],
+)
+def test_an_option_out_of_range_is_refused(prediction, tmp_path, options, message):
+    with pytest.raises(ValueError, match=message):
+        export(prediction, "npz", tmp_path / "out", **options)
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"depth": np.ones((20, 30), np.float32)}, r"^depth has the shape \(20, 30\); it is \(N, H, W\), none of them 0$"),
+        ({"depth": np.ones((0, 20, 30), np.float32)}, r"^depth has the shape \(0, 20, 30\)"),
+        ({"processed_images": None}, "^export format 'glb' needs processed_images, and the prediction has none; mini_npz does without$"),
+        (
+            {"processed_images": np.zeros((1, 20, 30, 3), np.uint8)},
+            r"^processed_images has the shape \(1, 20, 30, 3\); beside a depth of \(2, 20, 30\) it is \(2, 20, 30, 3\)$",
+        ),
+        ({"processed_images": np.zeros((2, 20, 30, 3))}, "^processed_images are of type float64; they are uint8$"),
+        ({"conf": np.ones((2, 20, 29))}, r"^conf has the shape \(2, 20, 29\)"),
+        ({"sky": np.zeros((1, 20, 30), bool)}, r"^sky has the shape \(1, 20, 30\)"),
+        ({"extrinsics": np.zeros((2, 3, 3))}, r"^extrinsics has the shape .* it is \(2, 3, 4\) or \(2, 4, 4\)$"),
+        ({"intrinsics": np.zeros((3, 3))}, r"^intrinsics has the shape .* it is \(2, 3, 3\)$"),
+    ],
+)
+def test_a_prediction_that_does_not_fit_together_is_refused(prediction, tmp_path, changes, message):
+    with pytest.raises(ValueError, match=message):
+        export(dataclasses.replace(prediction, **changes), "glb", tmp_path / "out")
+    assert not (tmp_path / "out").exists()

@@ -1,0 +1,79 @@
+import dataclasses
+
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from da3jax.outputs import export
+
+
+@pytest.fixture
+def full(prediction):
+    rng = np.random.default_rng(1)
+    return dataclasses.replace(
+        prediction,
+        depth=rng.normal(size=prediction.depth.shape).astype(np.float32) / 3,
+        conf=rng.random(prediction.depth.shape, dtype=np.float32) + 1,
+        sky=rng.random(prediction.depth.shape) > 0.5,
+        ray=rng.random((2, 4, 5, 6), dtype=np.float32),
+        ray_conf=rng.random((2, 4, 5), dtype=np.float32),
+        is_metric=True,
+        scale_factor=np.float32(1.2345678),
+        aux={"feat_layer_7": rng.random((2, 2, 3, 8), dtype=np.float32), "metric_depth": rng.random((2, 20, 30), dtype=np.float32)},
+    )
+
+
+def load(path):
+    with np.load(path, allow_pickle=False) as archive:
+        return dict(archive)
+
+
+def test_npz_holds_every_field_to_the_last_bit(full, tmp_path):
+    (path,) = export(full, "npz", tmp_path)
+    expected = {
+        "image": full.processed_images,
+        **{name: getattr(full, name) for name in ("depth", "conf", "extrinsics", "intrinsics", "sky", "ray", "ray_conf")},
+        "is_metric": np.array(True),
+        "scale_factor": np.array(np.float32(1.2345678)),
+        **full.aux,
+    }
+    loaded = load(path)
+    assert loaded.keys() == expected.keys()
+    for name, value in expected.items():
+        assert loaded[name].dtype == value.dtype
+        np.testing.assert_array_equal(loaded[name], value)
+
+
+def test_mini_npz_leaves_out_images_rays_and_features(full, tmp_path):
+    (whole, mini) = export(full, "npz-mini_npz", tmp_path)
+    whole, mini = load(whole), load(mini)
+    assert set(mini) == {"depth", "conf", "extrinsics", "intrinsics", "sky", "is_metric", "scale_factor", "metric_depth"}
+    for name, value in mini.items():
+        np.testing.assert_array_equal(value, whole[name])
+
+
+def test_what_the_prediction_lacks_is_left_out(prediction, tmp_path):
+    bare = dataclasses.replace(prediction, extrinsics=None, intrinsics=None, processed_images=None)
+    (path,) = export(bare, "mini_npz", tmp_path)
+    loaded = load(path)
+    assert set(loaded) == {"depth", "is_metric"}
+    assert not loaded["is_metric"]
+
+
+def test_npz_without_images_is_refused(prediction, tmp_path):
+    with pytest.raises(ValueError, match=r"^export format 'npz' needs processed_images"):
+        export(dataclasses.replace(prediction, processed_images=None), "mini_npz-npz", tmp_path)
+
+
+def test_values_that_are_no_numbers_survive(prediction, tmp_path):
+    prediction.depth[0, :2, 0] = np.nan, np.inf
+    (path,) = export(prediction, "npz", tmp_path)
+    np.testing.assert_array_equal(load(path)["depth"], prediction.depth)
+
+
+def test_bfloat16_features_come_back_as_float32(prediction, tmp_path):
+    features = jnp.linspace(0, 1, 48, dtype=jnp.bfloat16).reshape(2, 2, 3, 4)
+    (path,) = export(dataclasses.replace(prediction, aux={"feat_layer_3": features}), "npz", tmp_path)
+    loaded = load(path)["feat_layer_3"]
+    assert loaded.dtype == np.float32
+    np.testing.assert_array_equal(loaded, np.asarray(features, np.float32))
