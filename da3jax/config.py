@@ -128,9 +128,8 @@ class ModelConfig:
     def __post_init__(self):
         for head in (self.head, self.gaussians):
             if head is not None and (len(head.channels) != 4 or head.features % 8 or min(*head.channels, head.features) < 4):
-                raise ValueError(
-                    f"a head of {head.features} features and channels {list(head.channels)} cannot be built: features is a multiple of 8, channels are four"
-                )
+                widths = f"features {head.features}, channels {list(head.channels)}"
+                raise ValueError(f"a head with {widths} cannot be built; features is a multiple of 8, channels are four of at least 4")
         if self.camera and self.backbone.width % self.camera.encoder_heads:
             raise ValueError(f"backbone.width {self.backbone.width} does not split into camera.encoder_heads {self.camera.encoder_heads}")
         if self.gaussians and not self.camera:
@@ -259,9 +258,8 @@ def _merge(base: Any, override: Any) -> Any:
 def _build(cls: type, fields: Any, path: str) -> Any:
     """An instance of the dataclass `cls` from a nested dict; `path` names the place in messages."""
     if not isinstance(fields, Mapping):
-        raise ValueError(
-            f"{path or 'the configuration'} is {fields!r}; it is a mapping with the keys {', '.join(f.name for f in dataclasses.fields(cls))}"
-        )
+        names = ", ".join(field.name for field in dataclasses.fields(cls))
+        raise ValueError(f"{path.rstrip('.') or 'the configuration'} is {fields!r}; it is a mapping with the keys {names}")
     known = {field.name: field for field in dataclasses.fields(cls)}
     for key in fields:
         one_of("configuration key", f"{path}{key}", [f"{path}{name}" for name in known])

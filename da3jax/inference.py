@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import dataclasses
 import logging
 import pathlib
 import time
 from collections.abc import Sequence
 from functools import partial
+from operator import itemgetter
 from typing import Any
 
 import jax
@@ -117,7 +119,8 @@ class DepthAnything3:
             as_numpy: False leaves the result on the device.
 
         Returns:
-            The prediction for the N images, in their order. World frame: the reference view's; with `independent`, each image's own.
+            The prediction for the N images, in their order. The world frame is the reference view's. With `independent` there is no
+            common world: `extrinsics` is None, and rays are in each image's own frame.
 
         Raises:
             ValueError: an image, option or combination that cannot be used; the message says which and what would do.
@@ -132,6 +135,8 @@ class DepthAnything3:
         start = time.perf_counter()
         images = np.asarray(views.images)
         result = self._run_independent(images, options) if independent else self._forward(self.params, images, **options)
+        if independent:
+            result = dataclasses.replace(result, extrinsics=None)
         prediction = _prediction(result, views.processed_images)
         prediction = jax.device_get(prediction) if as_numpy else jax.block_until_ready(prediction)
         logger.info("%d images of %d × %d in %.2f s", images.shape[1], *images.shape[2:4], time.perf_counter() - start)
@@ -164,7 +169,7 @@ class DepthAnything3:
             part = scenes[start : start + group]
             padded = np.concatenate([part, np.repeat(part[-1:], group - len(part), axis=0)])
             out = self._forward(self.params, padded, **options)
-            results.append(jax.tree.map(lambda leaf, size=len(part): leaf[:size], out))
+            results.append(jax.tree.map(itemgetter(slice(len(part))), out))
         return jax.tree.map(lambda *leaves: jnp.concatenate(leaves), *results)
 
 

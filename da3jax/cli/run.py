@@ -27,12 +27,15 @@ def run(images: Sequence[pathlib.Path], options: RunOptions, *, independent: boo
         ValueError, OSError: what the library refuses: an image, the model, the export folder.
     """
     from da3jax import DepthAnything3
-    from da3jax.outputs import check_writable, export
+    from da3jax.outputs import check_formats, check_writable, export
 
     check_writable(options.export_dir)
     console = Console(stderr=True)
     with _step(console, f"load {options.model_dir}"):
         model = DepthAnything3.from_pretrained(options.model_dir, dtype=options.dtype, revision=options.revision)
+    # Rays cost a fifth of the time, and only the archives hold them.
+    archives = {"npz", "mini_npz"} & set(check_formats(options.export_format))
+    outputs = [name for name in model.config.outputs if name in ("depth", "cameras", "sky") or (name == "ray" and archives)]
     with _step(console, f"{len(images)} view{'s' * (len(images) > 1)}, compiling included"):
         prediction = model.inference(
             list(images),
@@ -40,6 +43,7 @@ def run(images: Sequence[pathlib.Path], options: RunOptions, *, independent: boo
             process_res=options.process_res,
             process_res_method=options.process_res_method,
             independent=independent,
+            outputs=outputs,
         )
     with _step(console, f"write {options.export_format}"):
         written = export(

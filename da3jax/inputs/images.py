@@ -48,7 +48,7 @@ def read_image(source: ImageLike, name: str | None = None) -> np.ndarray:
     Raises:
         FileNotFoundError: the file is not there.
         OSError: it is a folder, no image, broken, too large for `PIL.Image.MAX_IMAGE_PIXELS`, or cannot be read.
-        ValueError: an array of another shape or type; an animation; pixels that have no 8-bit meaning (32-bit, LAB).
+        ValueError: an array of another shape or type; an animation; pixels whose range is unknown (32-bit) or that have no way to RGB.
     """
     name = name or describe(source)
     if isinstance(source, np.ndarray):

@@ -21,8 +21,8 @@ def write_npz(prediction: Prediction, export_dir: pathlib.Path) -> list[pathlib.
 
 
 def write_mini_npz(prediction: Prediction, export_dir: pathlib.Path) -> list[pathlib.Path]:
-    """Writes what `write_npz` does, less `image`, `ray`, `ray_conf` and features, to `exports/mini_npz/results.npz`."""
-    small = {name: value for name, value in _fields(prediction).items() if not name.startswith(("image", "ray", "feat_layer_"))}
+    """Writes what `write_npz` does, less `image` and features, to `exports/mini_npz/results.npz`."""
+    small = {name: value for name, value in _fields(prediction).items() if not name.startswith(("image", "feat_layer_"))}
     return _write(small, export_dir / "exports" / "mini_npz" / "results.npz")
 
 

@@ -16,8 +16,8 @@ import os
 import pathlib
 import secrets
 import shutil
-import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import jax
@@ -44,7 +44,7 @@ def save(directory: str | os.PathLike, params: Params, config: dict[str, Any]) -
     """Writes `params` and `config` as a converted checkpoint; host arrays are written from where they are, without a copy.
 
     Everything goes into a hidden folder beside `directory`, which is renamed when it is whole and on the disk. An exception or Ctrl-C
-    removes that folder; a killed process leaves it, named `.<name>.partial-<random>`, and no `directory`.
+    removes that folder, once what is being written is; a killed process leaves it, named `.<name>.partial-<random>`, and no `directory`.
 
     Args:
         directory: a new or empty folder; its parents are made.
@@ -61,10 +61,6 @@ def save(directory: str | os.PathLike, params: Params, config: dict[str, Any]) -
     leaves = _by_path(params)
     if not leaves:
         raise ValueError("there are no parameters to save")
-    described = {
-        path: {"shape": list(leaf.shape), "dtype": leaf.dtype.name, "sha256": _sha256(leaf)} for path, leaf in leaves.items()
-    }  # fmt: skip
-    manifest = _sealed({"format": FORMAT, "version": VERSION, "config": config, "leaves": described})
     try:
         if target.is_file() or (target.is_dir() and any(target.iterdir())):
             raise FileExistsError(f"{target} is already there and not an empty folder; name another one, nothing is overwritten")
@@ -73,9 +69,12 @@ def save(directory: str | os.PathLike, params: Params, config: dict[str, Any]) -
         if size > free:
             raise OSError(f"{target} needs {size / 1e6:,.0f} MB, and its disk has {free / 1e6:,.0f} MB free")
         with _partial(target) as partial:
-            with _checkpointer() as checkpointer:
-                checkpointer.save(partial / PARAMS, params)
-            (partial / MANIFEST).write_text(manifest)
+            # In a thread that is waited for: after Ctrl-C Orbax would go on writing behind the back of whoever cleans up.
+            with _checkpointer() as checkpointer, ThreadPoolExecutor(1) as writer:
+                writer.submit(checkpointer.save, partial / PARAMS, params).result()
+            described = {name: {"shape": x.shape, "dtype": x.dtype.name, "sha256": _sha256(x)} for name, x in leaves.items()}
+            manifest = {"format": FORMAT, "version": VERSION, "config": config, "leaves": described}
+            (partial / MANIFEST).write_text(_sealed(manifest))
             _flush(partial)
             partial.replace(target)  # over an empty folder too; one that has been filled meanwhile is an error
             _flush_folder(target.parent)
@@ -104,10 +103,11 @@ def load(directory: str | os.PathLike, *, shardings: Shardings = None) -> tuple[
     manifest = _read_manifest(folder)
     if not (folder / PARAMS).is_dir():
         raise FileNotFoundError(f"{folder} lacks {PARAMS}, the folder with the arrays: convert the checkpoint again")
-    described, faults, placing = manifest["leaves"], [], []
+    described, found, faults, placing = manifest["leaves"], set(), [], []
     device = jax.config.jax_default_device  # of this thread; Orbax may read in another
 
     def take(path: str, leaf: np.ndarray) -> jax.Array | None:
+        found.add(path)
         fault = _fault(leaf, described.get(path))
         if fault:
             faults.append(f"{path} {fault}")
@@ -126,8 +126,7 @@ def load(directory: str | os.PathLike, *, shardings: Shardings = None) -> tuple[
         if placing:  # not the file: the caller's shardings, or no memory
             raise
         raise ValueError(f"{folder / PARAMS} is damaged and cannot be read ({_line(error)}): convert the checkpoint again") from error
-    if not faults:
-        faults = [f"{path} is missing" for path in described.keys() - _by_path(params).keys()]
+    faults += [f"{path} is missing" for path in described if path not in found]
     if faults:
         more = f"; and {len(faults) - _MAX_NAMED} more" if len(faults) > _MAX_NAMED else ""
         named = "; ".join(sorted(faults)[:_MAX_NAMED])
@@ -213,11 +212,7 @@ def _partial(target: pathlib.Path) -> Iterator[pathlib.Path]:
     try:
         yield partial
     finally:
-        for _ in range(50):  # after Ctrl-C writers in the background may add a file or two
-            shutil.rmtree(partial, ignore_errors=True)
-            if not partial.exists():
-                break
-            time.sleep(0.1)
+        shutil.rmtree(partial, ignore_errors=True)
 
 
 def _flush(folder: pathlib.Path) -> None:

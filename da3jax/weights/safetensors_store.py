@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import logging
-import os
 import pathlib
 import shutil
 import tempfile
@@ -108,7 +107,7 @@ def save(params: Params, config: Config, folder: pathlib.Path) -> pathlib.Path:
         save_file(arrays, partial / WEIGHTS, metadata=shared)
         (partial / CONFIG).write_text(json.dumps(to_official(config), indent=2))
         for name in (WEIGHTS, CONFIG):
-            os.replace(partial / name, folder / name)
+            (partial / name).replace(folder / name)
     except OSError as error:
         raise OSError(f"{folder} cannot be written: {error.strerror or error}") from error
     finally:
