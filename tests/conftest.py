@@ -1,6 +1,7 @@
-"""Every test sees eight CPU devices; a silent rank promotion is an error."""
+"""Every test sees eight CPU devices; a silent rank promotion is an error; what one test has compiled, others find in a cache."""
 
 import os
+import tempfile
 
 os.environ["JAX_PLATFORMS"] = "cpu"
 os.environ["XLA_FLAGS"] = " ".join(
@@ -10,6 +11,10 @@ os.environ["XLA_FLAGS"] = " ".join(
         "--xla_cpu_collective_call_terminate_timeout_seconds=600",
     )
 )
+
+_cache = tempfile.TemporaryDirectory(prefix="da3jax-tests-")
+os.environ["JAX_COMPILATION_CACHE_DIR"] = _cache.name
+os.environ["JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS"] = "0.5"
 
 import pathlib
 

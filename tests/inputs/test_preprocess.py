@@ -2,8 +2,6 @@
 
 import logging
 import pathlib
-import sys
-import types
 import warnings
 
 import numpy as np
@@ -269,36 +267,11 @@ def test_the_room_exports_what_callers_need():
 
 @pytest.fixture(scope="module")
 def official():
-    """The official processor; where torchvision is missing, its three transforms that the processor uses stand in for it."""
-    torch = pytest.importorskip("torch")
+    from tests.parity.processor import official_processor
 
-    def crop(size):
-        def apply(image):
-            top, left = (round((have - want) / 2) for have, want in zip(image.shape[-2:], size, strict=True))
-            return image[..., top : top + size[0], left : left + size[1]]
-
-        return apply
-
-    def normalise(mean, std):
-        mean, std = (torch.tensor(values)[:, None, None] for values in (mean, std))
-        return staticmethod(lambda image: (image - mean) / std)  # it becomes an attribute of a class
-
-    def to_tensor():
-        return lambda image: torch.from_numpy(np.array(image)).permute(2, 0, 1).float().div(255)
-
-    with pytest.MonkeyPatch.context() as patch, warnings.catch_warnings():
+    with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        try:
-            import torchvision  # noqa: F401
-        except ImportError:
-            transforms = types.ModuleType("torchvision.transforms")
-            transforms.ToTensor, transforms.Normalize, transforms.CenterCrop = to_tensor, normalise, crop
-            package = types.ModuleType("torchvision")
-            package.transforms = transforms
-            patch.setitem(sys.modules, "torchvision", package)
-            patch.setitem(sys.modules, "torchvision.transforms", transforms)
-        processor = pytest.importorskip("depth_anything_3.utils.io.input_processor")
-    return processor.InputProcessor()
+        return official_processor()
 
 
 def _compare(official, images, intrinsics, process_res, method):

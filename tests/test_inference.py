@@ -1,0 +1,201 @@
+"""`DepthAnything3`: from images to a prediction, on a tiny network with recorded weights."""
+
+import dataclasses
+import logging
+
+import jax
+import numpy as np
+import pytest
+
+import da3jax
+from da3jax.config import NestedConfig, to_dict
+from da3jax.weights.orbax_store import save
+from tests.golden.cases import CONFIGS
+
+SIZE = 56
+
+
+@pytest.fixture(scope="module")
+def model(released_dir):
+    return da3jax.DepthAnything3.from_pretrained(released_dir)
+
+
+@pytest.fixture(scope="module")
+def single_view(released_dir):
+    return da3jax.DepthAnything3.from_pretrained(released_dir.parent / "single_view")
+
+
+@pytest.fixture(scope="module")
+def images():
+    rng = np.random.default_rng(0)
+    return [rng.integers(0, 256, (60, 80, 3), dtype=np.uint8) for _ in range(3)]
+
+
+@pytest.fixture(scope="module")
+def joint(model, images):
+    return model.inference(images, process_res=SIZE)
+
+
+def same(a, b, rtol=1e-5):
+    for name in ("depth", "conf", "ray", "ray_conf", "extrinsics", "intrinsics"):
+        one, other = getattr(a, name), getattr(b, name)
+        np.testing.assert_allclose(one, other, rtol=rtol, atol=rtol * np.abs(other).max(), err_msg=name)
+
+
+def test_a_prediction_is_forward_of_the_preprocessed_images(model, images, joint):
+    batch = da3jax.preprocess(images, process_res=SIZE)
+    output = jax.jit(lambda params, images: da3jax.forward(params, images, config=model.config))(model.params, batch.images)
+    np.testing.assert_array_equal(joint.depth, output.depth[0])
+    np.testing.assert_array_equal(joint.conf, output.depth_conf[0])
+    np.testing.assert_array_equal(joint.ray, output.ray[0])
+    np.testing.assert_array_equal(joint.extrinsics, output.extrinsics[0])
+    np.testing.assert_array_equal(joint.intrinsics, output.intrinsics[0])
+    np.testing.assert_array_equal(joint.processed_images, batch.processed_images)
+    assert joint.sky is None
+    assert joint.is_metric is False
+    assert all(isinstance(leaf, np.ndarray) for leaf in jax.tree.leaves(joint))
+
+
+def test_the_same_call_gives_the_same_bits(model, images, joint):
+    again = model.inference(images, process_res=SIZE)
+    jax.tree.map(np.testing.assert_array_equal, again, joint)
+
+
+def test_views_see_each_other_unless_independent(model, images, joint):
+    alone = model.inference(images[:1], process_res=SIZE)
+    independent = model.inference(images, process_res=SIZE, independent=True)
+    assert np.abs(joint.depth[0] / alone.depth[0] - 1).max() > 1e-3
+    np.testing.assert_allclose(independent.depth[0], alone.depth[0], rtol=1e-5)
+    assert independent.extrinsics is None
+    np.testing.assert_allclose(independent.intrinsics[0], alone.intrinsics[0], rtol=1e-5)
+
+
+def test_independent_images_go_in_groups_of_one_size(model, images):
+    many = [images[i % 3] for i in range(10)]
+    prediction = model.inference(many, process_res=28, independent=True)
+    few = model.inference(images, process_res=28, independent=True)
+    assert prediction.depth.shape[0] == 10
+    np.testing.assert_allclose(prediction.depth, few.depth[[i % 3 for i in range(10)]], rtol=1e-5)
+
+
+@pytest.mark.parametrize("count", [1, 2])
+def test_one_and_two_views_work(model, images, count):
+    prediction = model.inference(images[:count], process_res=SIZE)
+    assert prediction.depth.shape == (count, 42, 56)
+    assert np.isfinite(prediction.depth).all()
+    assert np.linalg.det(prediction.extrinsics[:, :, :3]) == pytest.approx(np.ones(count), abs=1e-5)
+
+
+def test_a_path_a_pil_image_and_an_array_are_the_same(model, images, tmp_path):
+    from PIL import Image
+
+    Image.fromarray(images[0]).save(tmp_path / "a.png")
+    first = model.inference(images[:1], process_res=SIZE)
+    for form in (tmp_path / "a.png", str(tmp_path / "a.png"), [Image.fromarray(images[0])]):
+        np.testing.assert_array_equal(model.inference(form, process_res=SIZE).depth, first.depth)
+
+
+def test_device_arrays_stay_on_the_device(model, images, joint):
+    prediction = model.inference(images, process_res=SIZE, as_numpy=False)
+    assert isinstance(prediction.depth, jax.Array)
+    np.testing.assert_array_equal(prediction.depth, joint.depth)
+
+
+def test_only_what_was_asked_for_is_there(model, images, joint):
+    prediction = model.inference(images, process_res=SIZE, outputs=["depth"])
+    np.testing.assert_allclose(prediction.depth, joint.depth, rtol=1e-6)
+    assert prediction.ray is None
+    assert prediction.extrinsics is None
+
+
+def test_features_come_in_aux_in_the_order_of_the_images(model, images):
+    found = model.inference(images, process_res=SIZE, export_feat_layers=[1, 5], ref_view_strategy="middle").aux
+    turned = model.inference([images[2], images[1], images[0]], process_res=SIZE, export_feat_layers=[1, 5], ref_view_strategy="middle").aux
+    assert found.keys() == {"feat_layer_1", "feat_layer_5"}
+    assert found["feat_layer_5"].shape == (3, 3, 4, 32)
+    for name in found:
+        np.testing.assert_allclose(turned[name][::-1], found[name], atol=1e-4)
+
+
+def test_sky_is_a_mask_and_a_single_view_network_has_no_cameras(single_view, images):
+    prediction = single_view.inference(images, process_res=SIZE)
+    output = da3jax.forward(single_view.params, da3jax.preprocess(images, process_res=SIZE).images, config=single_view.config)
+    np.testing.assert_array_equal(prediction.sky, np.asarray(output.sky[0]) >= 0.5)
+    assert prediction.sky.dtype == bool
+    assert prediction.extrinsics is None
+    assert prediction.conf is None
+
+
+def test_the_halves_of_a_nested_network_run_side_by_side(model, single_view, images, joint, tmp_path):
+    config = NestedConfig("tiny-nested", CONFIGS["anyview"], CONFIGS["single_view"])
+    params = {"anyview": model.params, "metric": single_view.params}
+    save(tmp_path / "nested", params, to_dict(config))
+    nested = da3jax.DepthAnything3.from_pretrained(tmp_path / "nested")
+    prediction = nested.inference(images, process_res=SIZE)
+    alone = single_view.inference(images, process_res=SIZE)
+    same(prediction, joint, rtol=1e-5)
+    np.testing.assert_allclose(prediction.aux["metric_depth"], alone.depth, rtol=1e-5)
+    np.testing.assert_array_equal(prediction.sky, alone.sky)
+    released = da3jax.DepthAnything3.from_pretrained(nested.save_pretrained(tmp_path / "released"))
+    assert dataclasses.replace(released.config, name=config.name).metric.head == config.metric.head
+    jax.tree.map(np.testing.assert_array_equal, released.params, params)
+
+
+def test_stacked_parameters_serve_and_are_saved_one_entry_a_block(model, images, joint, tmp_path):
+    stacked = da3jax.DepthAnything3(da3jax.stack_layers(model.params, model.config), model.config)
+    same(stacked.inference(images, process_res=SIZE), joint)
+    stacked.inference(images[:1], process_res=28, export_feat_layers=[2])
+    back = da3jax.DepthAnything3.from_pretrained(stacked.save_pretrained(tmp_path))
+    jax.tree.map(np.testing.assert_array_equal, back.params, model.params)
+
+
+def test_a_converted_folder_gives_the_same(tiny_model_dir, images, joint):
+    jax.tree.map(
+        np.testing.assert_array_equal, da3jax.DepthAnything3.from_pretrained(tiny_model_dir).inference(images, process_res=SIZE), joint
+    )
+
+
+def test_bfloat16_is_near_float32(released_dir, images, joint):
+    model = da3jax.DepthAnything3.from_pretrained(released_dir, dtype="bfloat16")
+    same(model.inference(images, process_res=SIZE), joint, rtol=5e-2)
+
+
+def test_exports_are_written(model, images, joint, tmp_path):
+    model.inference(images, process_res=SIZE, export_dir=tmp_path / "out", export_format="npz-glb")
+    with np.load(tmp_path / "out" / "exports" / "npz" / "results.npz") as archive:
+        np.testing.assert_array_equal(archive["depth"], joint.depth)
+    assert (tmp_path / "out" / "scene.glb").stat().st_size > 1000
+
+
+def test_what_cannot_be_exported_is_refused_before_the_network_runs(model, images, tmp_path, caplog):
+    caplog.set_level(logging.INFO, "da3jax.inference")
+    (tmp_path / "file").write_text("")
+    with pytest.raises(OSError, match="file"):
+        model.inference(images, process_res=SIZE, export_dir=tmp_path / "file")
+    with pytest.raises(ValueError, match="did you mean 'glb'"):
+        model.inference(images, process_res=SIZE, export_dir=tmp_path / "out", export_format="glbs")
+    assert not caplog.records
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"ref_view_strategy": "midle"}, "ref_view_strategy 'midle' is unknown.*did you mean 'middle'"),
+        ({"process_res_method": "upper_bound"}, "upper_bound_resize"),
+        ({"process_res": 13}, "13"),
+        ({"outputs": ["depht"]}, "output of tiny-anyview 'depht' is unknown.*did you mean 'depth'"),
+        ({"outputs": ["taps", "depth"]}, "'taps' is unknown"),
+        ({"outputs": ["ray"]}, "lacks 'depth'"),
+        ({"export_feat_layers": [6]}, "export_feat_layers has 6; blocks of tiny-anyview are 0 to 5"),
+        ({"image": []}, "no images|empty"),
+    ],
+)
+def test_unusable_arguments_are_named(model, images, arguments, message):
+    with pytest.raises(ValueError, match=message):
+        model.inference(**{"image": images[:1], "process_res": 28, **arguments})
+
+
+def test_an_unknown_dtype_is_refused_before_anything_is_loaded(tmp_path):
+    with pytest.raises(ValueError, match="dtype 'float16' is unknown; it is one of float32, bfloat16"):
+        da3jax.DepthAnything3.from_pretrained(tmp_path / "nowhere", dtype="float16")
