@@ -217,6 +217,9 @@ def errors(name: str, ours: np.ndarray, official: np.ndarray) -> tuple[float, fl
 
 def compare(folder: pathlib.Path, cases: list[Case], *, stacked: bool = False) -> list[dict[str, tuple[float, float]]]:
     """Errors by part for each case. The official network runs in a process of its own, which is gone before ours begins."""
+    from da3jax.weights import safetensors_store
+
+    safetensors_store.check(folder)  # PyTorch would say it in a page
     with ProcessPoolExecutor(1, mp_context=multiprocessing.get_context("spawn")) as pool:
         official = pool.submit(official_outputs, folder, cases).result()
     import jax

@@ -3,7 +3,7 @@
 from da3jax import config, geometry
 from da3jax.inference import DepthAnything3
 from da3jax.inputs import preprocess
-from da3jax.models import NestedNetwork, Network, forward, stack_layers, unstack_layers
+from da3jax.models import NestedNetwork, Network, forward, init_params, stack_layers, unstack_layers
 from da3jax.types import NetworkOutput, Prediction, Views
 
 __all__ = [
@@ -16,6 +16,7 @@ __all__ = [
     "config",
     "forward",
     "geometry",
+    "init_params",
     "preprocess",
     "stack_layers",
     "unstack_layers",

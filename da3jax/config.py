@@ -127,10 +127,12 @@ class ModelConfig:
 
     def __post_init__(self):
         for head in (self.head, self.gaussians):
-            if head is not None and (len(head.channels) != 4 or head.features % 8 or min(*head.channels, head.features) < 4):
+            if head is None:
+                continue
+            if len(head.channels) != 4 or head.features % 8 or any(c % 4 for c in head.channels) or min(*head.channels, head.features) < 4:
                 widths = f"features {head.features}, channels {list(head.channels)}"
-                raise ValueError(f"a head with {widths} cannot be built; features is a multiple of 8, channels are four of at least 4")
-        if self.camera and self.backbone.width % self.camera.encoder_heads:
+                raise ValueError(f"a head with {widths} cannot be built; features is a multiple of 8, channels are four multiples of 4")
+        if self.camera and (self.camera.encoder_heads < 1 or self.backbone.width % self.camera.encoder_heads):
             raise ValueError(f"backbone.width {self.backbone.width} does not split into camera.encoder_heads {self.camera.encoder_heads}")
         if self.gaussians and not self.camera:
             raise ValueError("gaussians needs camera: Gaussians are placed with the predicted cameras")
@@ -226,7 +228,7 @@ def load_config(source: str | pathlib.Path | Mapping[str, Any] | Config) -> Conf
             return PRESETS[str(source)]
         path = pathlib.Path(source)
         try:
-            source = yaml.safe_load(path.read_text())
+            source = yaml.safe_load(path.read_bytes())
         except yaml.YAMLError as error:
             raise ValueError(f"{path} is not YAML: {error}") from error
         if not isinstance(source, Mapping):
@@ -284,7 +286,7 @@ def _value(hint: Any, value: Any, path: str) -> Any:
     if dataclasses.is_dataclass(kind):
         return _build(kind, value, f"{path}.")
     if typing.get_origin(kind) is tuple:
-        if not isinstance(value, list | tuple) or not all(isinstance(item, int) for item in value):
+        if not isinstance(value, list | tuple) or not all(type(item) is int for item in value):
             raise ValueError(f"{path} is {value!r}; it is a list of {len(typing.get_args(kind))} integers")
         return tuple(value)
     scalar = str if typing.get_origin(kind) is Literal else kind

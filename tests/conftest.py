@@ -16,10 +16,10 @@ _cache = tempfile.TemporaryDirectory(prefix="da3jax-tests-")
 os.environ["JAX_COMPILATION_CACHE_DIR"] = _cache.name
 os.environ["JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS"] = "0.5"
 
-import pathlib
+import pathlib  # noqa: E402
 
-import jax  # the flags above come first
-import pytest
+import jax  # noqa: E402 (the flags above come first)
+import pytest  # noqa: E402
 
 jax.config.update("jax_numpy_rank_promotion", "raise")
 

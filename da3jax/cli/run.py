@@ -28,14 +28,17 @@ def run(images: Sequence[pathlib.Path], options: RunOptions, *, independent: boo
     """
     from da3jax import DepthAnything3
     from da3jax.outputs import check_formats, check_writable, export
+    from da3jax.weights import hub
 
     check_writable(options.export_dir)
     console = Console(stderr=True)
+    folder = hub.resolve(options.model_dir, revision=options.revision, progress=console.is_terminal)
     with _step(console, f"load {options.model_dir}"):
-        model = DepthAnything3.from_pretrained(options.model_dir, dtype=options.dtype, revision=options.revision)
-    # Rays cost a fifth of the time, and only the archives hold them.
+        model = DepthAnything3.from_pretrained(folder, dtype=options.dtype)
+    # What only the archives hold is computed for them only.
     archives = {"npz", "mini_npz"} & set(check_formats(options.export_format))
-    outputs = [name for name in model.config.outputs if name in ("depth", "cameras", "sky") or (name == "ray" and archives)]
+    unused = {"taps", "raw_gs", *(() if archives else ("ray", "metric_depth"))}
+    outputs = [name for name in model.config.outputs if name not in unused]
     with _step(console, f"{len(images)} view{'s' * (len(images) > 1)}, compiling included"):
         prediction = model.inference(
             list(images),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import pathlib
 from collections.abc import Mapping
@@ -9,14 +10,11 @@ from typing import Any
 
 from da3jax.config import (
     PRESETS,
-    BackboneConfig,
     CameraConfig,
     Config,
-    DPTConfig,
     DualDPTConfig,
-    GaussianHeadConfig,
-    ModelConfig,
     NestedConfig,
+    load_config,
     one_of,
 )
 
@@ -28,6 +26,8 @@ _VITS = {
 }
 _CUSTOM = "custom"
 """Name of a backbone that is none of the four; its sizes stand beside it. The official code refuses the name."""
+
+_PYRAMID = {"features": "features", "out_channels": "channels"}
 
 _ADAPTER = {
     "sh_degree": 2,
@@ -67,31 +67,41 @@ def read_config(path: pathlib.Path) -> Config:
 
 
 def from_official(content: Mapping[str, Any], name: str) -> Config:
-    """Our configuration of the official one (nested dicts with `__object__`)."""
-    _mapping(content, "config")
-    kind = content.get("__object__", {}).get("name", "DepthAnything3Net")
+    """Our configuration of the official one (nested dicts with `__object__`).
+
+    The halves of a nested network have no names there: they get those of the preset that they make up, or `anyview` and `metric`.
+
+    Raises:
+        ValueError: a key is unknown or missing, or a value is none that this package builds.
+    """
+    kind = _kind(_mapping(content, "config"), "DepthAnything3Net")
     one_of("network", kind, ("DepthAnything3Net", "NestedDepthAnything3Net"))
     if kind == "NestedDepthAnything3Net":
         _keys(content, "config", required=("anyview", "metric"))
-        return NestedConfig(name, from_official(content["anyview"], "anyview"), from_official(content["metric"], "metric"))
+        nested = NestedConfig(name, from_official(content["anyview"], "anyview"), from_official(content["metric"], "metric"))
+        preset = next((preset for preset in PRESETS.values() if _official(preset) == _official(nested)), nested)
+        return dataclasses.replace(preset, name=name)
     _keys(content, "config", required=("net", "head"), optional=("cam_enc", "cam_dec", "gs_head", "gs_adapter"))
-    backbone = _backbone(_mapping(content["net"], "net"))
-    head = _head(_mapping(content["head"], "head"), backbone)
-    camera = gaussians = None
+    net, head = (_mapping(content[part], part) for part in ("net", "head"))
+    fields = {"name": name, "backbone": _backbone(net), "head": _head(head)}
+    encoder = decoder = gaussians = None
     if content.get("cam_dec") is not None:
         encoder, decoder = (_mapping(content.get(part), part) for part in ("cam_enc", "cam_dec"))
         _keys(encoder, "cam_enc", required=("dim_out",), optional=("trunk_depth", "num_heads"))
         _keys(decoder, "cam_dec", required=("dim_in",))
-        _fixed(encoder, "cam_enc", {"dim_out": backbone.width})
-        _fixed(decoder, "cam_dec", {"dim_in": backbone.tap_width})
-        camera = CameraConfig(encoder.get("trunk_depth", 4), encoder.get("num_heads", 16))
+        fields["camera"] = _renamed(encoder, {"trunk_depth": "encoder_depth", "num_heads": "encoder_heads"})
     if content.get("gs_head") is not None:
-        part = _mapping(content["gs_head"], "gs_head")
-        _keys(part, "gs_head", required=("dim_in", "output_dim", "features", "out_channels"))
-        _fixed(part, "gs_head", {"dim_in": backbone.tap_width})
+        gaussians = _mapping(content["gs_head"], "gs_head")
+        _keys(gaussians, "gs_head", required=("dim_in", "output_dim", "features", "out_channels"))
         _fixed(_mapping(content.get("gs_adapter"), "gs_adapter"), "gs_adapter", _ADAPTER)
-        gaussians = GaussianHeadConfig(part["features"], tuple(part["out_channels"]), part["output_dim"])
-    return ModelConfig(name, backbone, head, camera, gaussians)
+        fields["gaussians"] = _renamed(gaussians, {**_PYRAMID, "output_dim": "output_dim"})
+    config = load_config(fields)
+    tap_width = config.backbone.tap_width
+    _fixed(head, "head", {"dim_in": tap_width, "output_dim": 2 if isinstance(config.head, DualDPTConfig) else 1})
+    _fixed(encoder or {}, "cam_enc", {"dim_out": config.backbone.width})
+    _fixed(decoder or {}, "cam_dec", {"dim_in": tap_width})
+    _fixed(gaussians or {}, "gs_head", {"dim_in": tap_width})
+    return config
 
 
 def to_official(config: Config) -> dict[str, Any]:
@@ -135,27 +145,32 @@ def _object(module: str, name: str) -> dict[str, Any]:
     return {"__object__": {"path": f"depth_anything_3.{module}", "name": name, "args": "as_params"}}
 
 
-def _backbone(net: Mapping[str, Any]) -> BackboneConfig:
+def _backbone(net: Mapping[str, Any]) -> dict[str, Any]:
+    """The fields of our `BackboneConfig`, not yet checked."""
+    one_of("backbone", net.get("name"), (*_VITS, _CUSTOM))
+    sizes = () if net["name"] in _VITS else ("width", "depth", "num_heads", "mlp", "pos_grid")
     switches = ("alt_start", "qknorm_start", "rope_start", "cat_token")
-    _keys(net, "net", required=("name", "out_layers"), optional=(*switches, "width", "depth", "num_heads", "mlp", "pos_grid"))
-    one_of("backbone", net["name"], (*_VITS, _CUSTOM))
-    custom = {key: net[key] for key in ("width", "depth", "num_heads", "mlp", "pos_grid") if key in net}
-    sizes = custom if net["name"] == _CUSTOM else _VITS[net["name"]]
-    return BackboneConfig(**sizes, taps=tuple(net["out_layers"]), **{key: net[key] for key in switches if key in net})
+    _keys(net, "net", required=("name", "out_layers"), optional=(*switches, *sizes))
+    return {**_VITS.get(net["name"], {}), **_renamed(net, {"out_layers": "taps", **{key: key for key in (*switches, *sizes)}})}
 
 
-def _head(head: Mapping[str, Any], backbone: BackboneConfig) -> DualDPTConfig | DPTConfig:
-    kind = head.get("__object__", {}).get("name")
+def _head(head: Mapping[str, Any]) -> dict[str, Any]:
+    """The fields of our head, not yet checked."""
+    kind = _kind(head)
     one_of("head", kind, ("DualDPT", "DPT"))
     optional = ("output_dim", "use_sky_head") if kind == "DPT" else ("output_dim",)
     _keys(head, "head", required=("dim_in", "features", "out_channels"), optional=optional)
-    _fixed(head, "head", {"dim_in": backbone.tap_width, "output_dim": 1 if kind == "DPT" else 2})
-    channels = tuple(head["out_channels"])
-    return (
-        DualDPTConfig(head["features"], channels)
-        if kind == "DualDPT"
-        else DPTConfig(head["features"], channels, head.get("use_sky_head", True))
-    )
+    return {"type": kind.lower(), **_renamed(head, {**_PYRAMID, "use_sky_head": "sky"})}
+
+
+def _kind(part: Mapping[str, Any], default: str | None = None) -> Any:
+    described = part.get("__object__")
+    return described.get("name") if isinstance(described, Mapping) else default
+
+
+def _renamed(part: Mapping[str, Any], names: Mapping[str, str]) -> dict[str, Any]:
+    """Of `part` the keys in `names`, under our names."""
+    return {ours: part[official] for official, ours in names.items() if official in part}
 
 
 def _mapping(value: Any, part: str) -> Mapping[str, Any]:

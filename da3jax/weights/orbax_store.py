@@ -16,8 +16,9 @@ import os
 import pathlib
 import secrets
 import shutil
+import threading
 from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, wait
 from typing import Any
 
 import jax
@@ -66,12 +67,11 @@ def save(directory: str | os.PathLike, params: Params, config: dict[str, Any]) -
             raise FileExistsError(f"{target} is already there and not an empty folder; name another one, nothing is overwritten")
         target.parent.mkdir(parents=True, exist_ok=True)
         size, free = sum(leaf.nbytes for leaf in leaves.values()), shutil.disk_usage(target.parent).free
-        if size > free:
+        if size + 1e6 > free:
             raise OSError(f"{target} needs {size / 1e6:,.0f} MB, and its disk has {free / 1e6:,.0f} MB free")
         with _partial(target) as partial:
-            # In a thread that is waited for: after Ctrl-C Orbax would go on writing behind the back of whoever cleans up.
-            with _checkpointer() as checkpointer, ThreadPoolExecutor(1) as writer:
-                writer.submit(checkpointer.save, partial / PARAMS, params).result()
+            with _checkpointer() as checkpointer:
+                _to_the_end(lambda: checkpointer.save(partial / PARAMS, params))
             described = {name: {"shape": x.shape, "dtype": x.dtype.name, "sha256": _sha256(x)} for name, x in leaves.items()}
             manifest = {"format": FORMAT, "version": VERSION, "config": config, "leaves": described}
             (partial / MANIFEST).write_text(_sealed(manifest))
@@ -82,8 +82,8 @@ def save(directory: str | os.PathLike, params: Params, config: dict[str, Any]) -
         if error.errno is None:  # one of the sentences above
             raise
         raise type(error)(f"{target} cannot be written: {error.strerror}") from error
-    except ValueError as error:  # what the array library underneath makes of a full disk
-        raise OSError(f"{target} cannot be written: {_line(error)}") from error
+    except ValueError as error:  # what the array library underneath makes of a full disk; the reason comes last
+        raise OSError(f"{target} cannot be written: {str(error).rsplit(': ', 1)[-1].split(' [')[0]}") from error
 
 
 def load(directory: str | os.PathLike, *, shardings: Shardings = None) -> tuple[Params, dict[str, Any]]:
@@ -204,12 +204,31 @@ def _checkpointer(take: Callable[[str, np.ndarray], Any] = lambda path, leaf: le
     return ocp.Checkpointer(ocp.PyTreeCheckpointHandler(use_compression=False, type_handler_registry=registry))
 
 
+def _to_the_end(work: Callable[[], None]) -> None:
+    """Calls `work`; after Ctrl-C returns when it is over, for Orbax would go on writing behind the back of whoever cleans up."""
+    future = Future()
+
+    def run():
+        if future.set_running_or_notify_cancel():
+            try:
+                future.set_result(work())
+            except BaseException as error:
+                future.set_exception(error)
+
+    try:
+        threading.Thread(target=run).start()
+        future.result()
+    finally:
+        if not future.cancel():  # it has begun
+            wait([future])
+
+
 @contextlib.contextmanager
 def _partial(target: pathlib.Path) -> Iterator[pathlib.Path]:
     """A hidden folder beside `target`, gone at the end unless it was renamed."""
-    partial = target.with_name(f".{target.name}.partial-{secrets.token_hex(4)}")
-    partial.mkdir()
+    partial = target.with_name(f".{target.name}.partial-{secrets.token_hex(8)}")
     try:
+        partial.mkdir()
         yield partial
     finally:
         shutil.rmtree(partial, ignore_errors=True)

@@ -13,9 +13,15 @@ Shardings = None | jax.sharding.Sharding | dict[str, Any] | Callable[[str, tuple
 
 
 def sharding_of(path: str, shape: tuple[int, ...], shardings: Shardings) -> jax.sharding.Sharding | None:
-    """The sharding that `shardings` gives the leaf at `path`."""
+    """The sharding that `shardings` gives the leaf at `path`.
+
+    Raises:
+        ValueError: `shardings` is a dict without that leaf.
+    """
     if isinstance(shardings, dict):
         for name in path.split("/"):
+            if not isinstance(shardings, dict) or name not in shardings:
+                raise ValueError(f"shardings has no entry for {path}; as a dict it is a tree like the parameters'")
             shardings = shardings[name]
         return shardings
     if shardings is None or isinstance(shardings, jax.sharding.Sharding):

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
+import functools
 import json
-import logging
+import math
+import os
 import pathlib
-import shutil
 import tempfile
-from collections.abc import Iterator
-from typing import Any
+from typing import IO, Any
 
 import jax
 import numpy as np
@@ -21,12 +22,13 @@ from da3jax.weights.keys import Tensor, released_tensors, shared_norm_keys
 from da3jax.weights.official_config import read_config, to_official
 from da3jax.weights.placement import Shardings, place
 
-logger = logging.getLogger(__name__)
-
 WEIGHTS, CONFIG = "model.safetensors", "config.json"
 
 _MAX_NAMED = 10
 """Keys of one kind of fault that an error names."""
+
+_DTYPES = ("F32", "F16", "BF16")
+"""What becomes float32 without loss."""
 
 
 def load(folder: pathlib.Path, *, shardings: Shardings = None) -> tuple[Params, Config]:
@@ -38,41 +40,52 @@ def load(folder: pathlib.Path, *, shardings: Shardings = None) -> tuple[Params, 
 
     Raises:
         FileNotFoundError: one of the two files is missing.
-        ValueError: a file is truncated or foreign, or its tensors are not exactly those of the network: every unmapped, missing, doubly
-            stored, mis-shaped, mistyped and non-finite tensor is named at once.
+        ValueError: as `check`; then, from the values, every non-finite tensor and every copy of the shared norm that differs is named.
+    """
+    config, tensors, stored = check(folder)
+    path = folder / WEIGHTS
+    leaves, not_finite, unequal = {}, [], []
+    by_key = {tensor.key: leaf_path for leaf_path, tensor in tensors.items()}
+    shared = shared_norm_keys(config)
+    for key in stored:
+        if key in shared:
+            if not np.array_equal(_read(path, key), _read(path, shared[key])):
+                unequal.append(key)
+            continue
+        leaf_path = by_key[key]
+        ours = _ours(path, tensors[leaf_path])
+        if not np.isfinite(ours).all():
+            not_finite.append(key)
+        leaves[leaf_path] = place(ours, "/".join(leaf_path), shardings).block_until_ready()
+        del ours  # before the next one is read
+    _raise(path, config, {"not finite (NaN or infinite)": not_finite, "different from level 0, whose norm they share": unequal})
+    return traverse_util.unflatten_dict(leaves), config
+
+
+def check(folder: pathlib.Path) -> tuple[Config, dict[tuple[str, ...], Tensor], dict[str, tuple[tuple[int, ...], str]]]:
+    """Reads configuration and header: what the network is, the tensor of each of its leaves, and shape and dtype of each stored key.
+
+    Raises:
+        FileNotFoundError: one of the two files is missing.
+        ValueError: a file is truncated or foreign, or its tensors are not exactly those of the network; every unmapped, missing, mis-shaped
+            and mistyped one is named at once.
     """
     config = read_config(folder / CONFIG)
     path = folder / WEIGHTS
     if not path.is_file():
         raise FileNotFoundError(f"{path} is missing: the weights of {config.name} are expected there")
-    shapes = traverse_util.flatten_dict(jax.eval_shape(lambda: init_params(config, jax.random.key(0))))
-    tensors = released_tensors(shapes, config)
+    tensors = released_tensors(_shapes(config), config)
     stored = _stored(path)
-    faults = _faults(stored, tensors, config)
-    _raise(path, config, faults)
-
-    leaves, not_finite, unequal = {}, [], []
-    by_key = {tensor.key: leaf_path for leaf_path, tensor in tensors.items()}
-    shared = shared_norm_keys(config)
-    for key, array in _stream(path, [key for key in stored if key in by_key or key in shared]):
-        if key in shared:
-            first = tensors[by_key[shared[key]]]
-            if not np.array_equal(array, _read(path, first.key)):
-                unequal.append(key)
-            continue
-        if not np.isfinite(array).all():
-            not_finite.append(key)
-        leaf_path = by_key[key]
-        ours = np.ascontiguousarray(tensors[leaf_path].to_ours(array.astype(np.float32, copy=False)))
-        leaves[leaf_path] = place(ours, "/".join(leaf_path), shardings)
-    _raise(path, config, {"not finite (NaN or infinite)": not_finite, "different from level 0, whose norm they share": unequal})
-    return traverse_util.unflatten_dict(leaves), config
+    _raise(path, config, _faults(stored, tensors, config))
+    return config, tensors, stored
 
 
 def save(params: Params, config: Config, folder: pathlib.Path) -> pathlib.Path:
     """Writes `params` in the released layout into `folder`, which other tools open as they open a download; bit-exact.
 
-    Both files are written under other names and renamed when they are whole, `config.json` last.
+    Both files are written under other names and renamed when they are whole and on the disk, `config.json` last. What else is in the
+    folder stays. An exception or Ctrl-C leaves nothing; a killed process leaves a folder `.partial-<random>`, and at most weights without
+    their configuration, which do not load.
 
     Returns:
         The folder.
@@ -82,37 +95,74 @@ def save(params: Params, config: Config, folder: pathlib.Path) -> pathlib.Path:
         ValueError: `params` are not those of `config`.
         OSError: the folder cannot be written.
     """
-    from safetensors.numpy import save_file
-
     folder = pathlib.Path(folder)
     for name in (WEIGHTS, CONFIG):
         if (folder / name).exists():
             raise FileExistsError(f"{folder / name} is already there; name an empty folder, nothing is overwritten")
     flat = traverse_util.flatten_dict(params)
-    expected = traverse_util.flatten_dict(jax.eval_shape(lambda: init_params(config, jax.random.key(0))))
+    expected = _shapes(config)
     wrong = sorted("/".join(path) for path in flat.keys() ^ expected.keys())
-    wrong += ["/".join(path) for path in flat.keys() & expected.keys() if flat[path].shape != expected[path].shape]
+    wrong += sorted("/".join(path) for path in flat.keys() & expected.keys() if flat[path].shape != expected[path].shape)
     if wrong:
         raise ValueError(f"the parameters are not those of {config.name}: {_named(wrong)} do not fit (stacked layers are unstacked first)")
-    arrays = {}
-    for path, tensor in released_tensors(expected, config).items():
-        arrays[tensor.key] = np.ascontiguousarray(tensor.to_official(np.asarray(flat[path], np.float32)))
-    shared = {key: first for key, first in shared_norm_keys(config).items() if first in arrays}
+    tensors = released_tensors(expected, config)
+    made = not folder.exists()
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        partial = pathlib.Path(tempfile.mkdtemp(prefix=".partial-", dir=folder))
-    except OSError as error:
-        raise OSError(f"{folder} cannot be written: {error.strerror}") from error
-    try:
-        save_file(arrays, partial / WEIGHTS, metadata=shared)
-        (partial / CONFIG).write_text(json.dumps(to_official(config), indent=2))
-        for name in (WEIGHTS, CONFIG):
-            (partial / name).replace(folder / name)
-    except OSError as error:
-        raise OSError(f"{folder} cannot be written: {error.strerror or error}") from error
-    finally:
-        shutil.rmtree(partial, ignore_errors=True)
+        with tempfile.TemporaryDirectory(prefix=".partial-", dir=folder, ignore_cleanup_errors=True) as partial:
+            weights, description = (pathlib.Path(partial) / name for name in (WEIGHTS, CONFIG))
+            with weights.open("wb") as file:
+                _write(file, flat, tensors, shared_norm_keys(config))
+            with description.open("w") as file:
+                json.dump(to_official(config), file, indent=2)
+                _flush(file)
+            try:
+                weights.replace(folder / WEIGHTS)
+                description.replace(folder / CONFIG)
+            finally:
+                if description.exists() and not weights.exists():  # one moved and the other not
+                    (folder / WEIGHTS).unlink()
+    except BaseException as error:
+        if made:
+            with contextlib.suppress(OSError):  # it was never there, or somebody else has put something in
+                folder.rmdir()
+        if isinstance(error, OSError):
+            raise type(error)(f"{folder} cannot be written: {error.strerror or error}") from error
+        raise
     return folder
+
+
+@functools.lru_cache(maxsize=8)
+def _shapes(config: Config) -> dict[tuple[str, ...], jax.ShapeDtypeStruct]:
+    """Shapes of the parameters by path; tracing a network for them takes a second or two."""
+    return traverse_util.flatten_dict(jax.eval_shape(lambda: init_params(config, jax.random.key(0))))
+
+
+def _write(file: IO[bytes], flat: dict[tuple[str, ...], Any], tensors: dict[tuple[str, ...], Tensor], shared: dict[str, str]) -> None:
+    """The safetensors format, tensor by tensor; the package itself wants all of them transposed at once.
+
+    The bytes are those that PyTorch's `save_model` gives, but for the entries of `__metadata__`, which come there in an order of chance.
+    """
+    ordered = sorted(tensors.items(), key=lambda item: item[1].key)
+    keys = {tensor.key for tensor in tensors.values()}
+    metadata = {key: first for key, first in sorted(shared.items()) if first in keys}
+    header: dict[str, Any] = {"__metadata__": metadata} if metadata else {}
+    end = 0
+    for _, tensor in ordered:
+        start, end = end, end + 4 * math.prod(tensor.shape)
+        header[tensor.key] = {"dtype": "F32", "shape": tensor.shape, "data_offsets": [start, end]}
+    text = json.dumps(header, separators=(",", ":")).encode()
+    text += b" " * (-len(text) % 8)
+    file.write(len(text).to_bytes(8, "little") + text)
+    for path, tensor in ordered:
+        file.write(np.ascontiguousarray(tensor.to_official(np.asarray(flat[path])), "<f4"))
+    _flush(file)
+
+
+def _flush(file: IO) -> None:
+    """Has it on the disk, so that a rename cannot get there first."""
+    file.flush()
+    os.fsync(file.fileno())
 
 
 def _stored(path: pathlib.Path) -> dict[str, tuple[tuple[int, ...], str]]:
@@ -127,17 +177,16 @@ def _stored(path: pathlib.Path) -> dict[str, tuple[tuple[int, ...], str]]:
         raise ValueError(f"{path} cannot be read: {error}; it is truncated or no safetensors file, fetch it again") from error
 
 
-def _stream(path: pathlib.Path, keys: list[str]) -> Iterator[tuple[str, np.ndarray]]:
-    for key in keys:
-        yield key, _read(path, key)
-
-
 def _read(path: pathlib.Path, key: str) -> np.ndarray:
     """One tensor. The file is mapped anew for each, for pages once read would stay in memory as long as the mapping does."""
     from safetensors import safe_open
 
     with safe_open(path, framework="numpy") as file:
         return file.get_tensor(key)
+
+
+def _ours(path: pathlib.Path, tensor: Tensor) -> np.ndarray:
+    return np.ascontiguousarray(tensor.to_ours(_read(path, tensor.key)), np.float32)
 
 
 def _faults(stored: dict[str, tuple[tuple[int, ...], str]], tensors: dict[Any, Tensor], config: Config) -> dict[str, list[str]]:
@@ -154,7 +203,7 @@ def _faults(stored: dict[str, tuple[tuple[int, ...], str]], tensors: dict[Any, T
         "missing": [key for key in expected if key not in stored],
         "filling two parameters": [key for key, found in expected.items() if len(found) > 1],
         "of another shape": [f"{key} {stored[key][0]} instead of {shapes[key]}" for key in both if stored[key][0] != shapes[key]],
-        "of another dtype than F32 or F16": [f"{key} {stored[key][1]}" for key in both if stored[key][1] not in ("F32", "F16")],
+        f"of another dtype than {', '.join(_DTYPES)}": [f"{key} {stored[key][1]}" for key in both if stored[key][1] not in _DTYPES],
     }
 
 

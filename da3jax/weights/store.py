@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import pathlib
 
 import jax
@@ -46,9 +47,17 @@ def convert(source: str | pathlib.Path, out_dir: str | pathlib.Path, *, to: str 
     out_dir = pathlib.Path(out_dir)
     if out_dir.exists() and (not out_dir.is_dir() or any(out_dir.iterdir())):
         raise FileExistsError(f"{out_dir} is already there and not an empty folder; name another one, nothing is overwritten")
-    with jax.default_device(jax.local_devices(backend="cpu")[0]):
+    with _on_the_host():
         params, config = load(source, revision=revision)
     if to == "safetensors":
         return save_pretrained(params, config, out_dir)
     orbax_store.save(out_dir, params, to_dict(config))
     return out_dir
+
+
+def _on_the_host() -> contextlib.AbstractContextManager:
+    """Keeps what is only read and written off the accelerator, where JAX has a CPU beside it."""
+    try:
+        return jax.default_device(jax.local_devices(backend="cpu")[0])
+    except RuntimeError:  # JAX_PLATFORMS names the accelerator alone
+        return contextlib.nullcontext()

@@ -1,4 +1,4 @@
-"""From images to files, with a network of two blocks."""
+"""From images to files, with a tiny network."""
 
 import json
 import pathlib

@@ -50,7 +50,10 @@ def test_the_recorded_reference_is_not_the_first_view():
     features = Network(config, dtype="float32").apply({"params": tiny("anyview")}, **case.inputs(), outputs=(), export_feat_layers=(0,))
     assert features.depth is None
     _, state = Network(config, dtype="float32").apply(
-        {"params": tiny("anyview")}, **case.inputs(), outputs=("cameras",), capture_intermediates=lambda module, _: module.name == "blocks_0"
+        {"params": tiny("anyview")},
+        **case.inputs(),
+        outputs=("cameras",),
+        capture_intermediates=lambda module, _: module.name == "blocks_0",
     )
     class_tokens = state["intermediates"]["backbone"]["blocks_0"]["__call__"][0][:, :, 0]
     assert int(select_reference_view(class_tokens, "saddle_balanced")[0]) != 0

@@ -1,0 +1,75 @@
+"""What the README shows runs, on a tiny network in the place of the one it names."""
+
+import pathlib
+import re
+import shlex
+import shutil
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+from PIL import Image
+
+ROOT = pathlib.Path(__file__).parents[1]
+README = (ROOT / "README.md").read_text()
+
+
+def blocks(language: str) -> list[str]:
+    return re.findall(rf"```{language}\n(.*?)```", README, flags=re.DOTALL)
+
+
+@pytest.fixture
+def place(tmp_path, released_dir, monkeypatch):
+    """A folder with photographs, and the tiny network where the README's hub id is a folder of that name."""
+    rng = np.random.default_rng(0)
+    (tmp_path / "photos").mkdir()
+    for name in ("a.jpg", "b.jpg", "photos/1.png", "photos/2.png"):
+        Image.fromarray(rng.integers(0, 256, (48, 64, 3), dtype=np.uint8)).save(tmp_path / name)
+    shutil.copytree(released_dir, tmp_path / "depth-anything" / "DA3-SMALL")
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+@pytest.mark.parametrize("block", range(len(blocks("python"))))
+def test_python_runs(block, place, capsys):
+    exec(compile(blocks("python")[block], f"README, block {block}", "exec"), {})
+    if block == 0:
+        assert "(2, 378, 504)" in capsys.readouterr().out
+        assert (place / "my-weights" / "model.safetensors").is_file()
+
+
+def test_the_main_command_writes_what_it_says(place):
+    command = next(part for block in blocks("bash") for part in block.split("&&") if "da3jax auto" in part)
+    arguments = shlex.split(command)[1:]
+    done = subprocess.run([sys.executable, "-m", "da3jax", *arguments], cwd=place, capture_output=True, text=True, timeout=600)
+    assert done.returncode == 0, done.stderr
+    for name in ("exports/npz/results.npz", "scene.glb", "depth_vis/0000.jpg", "depth_vis/0001.jpg"):
+        assert f"result/{name}" in done.stdout.splitlines()
+        assert (place / "result" / name).stat().st_size > 0
+
+
+def test_its_test_command_is_the_one_that_ci_runs():
+    script = (ROOT / ".ci" / "run").read_text()
+    (command,) = (block for block in blocks("bash") if "pytest" in block)
+    for part in command.strip().split("&&"):
+        words = [word.removeprefix(".venv/bin/") for word in shlex.split(part)]
+        if words[0] in ("ruff", "pytest"):
+            assert "\n" + " ".join(words) + "\n" in script
+
+
+def test_the_table_of_variants_is_that_of_the_releases():
+    from da3jax.weights.released import RELEASES
+
+    rows = {row.split("|")[1]: row for row in README.splitlines() if row.startswith("| `depth-anything/")}
+    for name, release in RELEASES.items():
+        base = name.removesuffix("-1.1")
+        row = next((row for cell, row in rows.items() if f"`{name}`" in cell), rows.get(f" `{base}`, `-1.1` "))
+        assert row is not None, name
+        assert f"{release.parameters:.2f} M" in row
+        assert release.licence in row
+
+
+def test_files_it_links_to_are_there():
+    for target in re.findall(r"\]\(([^)#:]+)\)", README):
+        assert (ROOT / target).exists(), target
