@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Sequence
 from typing import Any
 
@@ -22,8 +21,6 @@ from da3jax.models.sky import fill_sky
 from da3jax.models.stacking import is_stacked, unstack_layers
 from da3jax.ops.attention import attention
 from da3jax.types import NetworkOutput, Params
-
-logger = logging.getLogger(__name__)
 
 DTYPES = ("float32", "bfloat16")
 
@@ -48,6 +45,8 @@ class Network(nn.Module):
 
     def setup(self):
         config = self.config
+        if isinstance(config, NestedConfig):
+            raise ValueError(f"{config.name} is a nested network; da3jax.NestedNetwork builds it")
         self.backbone = Backbone(
             config.backbone, self.stacked, self.in_view_attention, self.cross_view_attention, jnp.dtype(compute_dtype(self.dtype))
         )  # fmt: skip
@@ -76,7 +75,10 @@ class Network(nn.Module):
 
     def _run(self, images, extrinsics, intrinsics, ref_view_strategy, outputs, export_feat_layers) -> NetworkOutput:
         config = self.config
+        images, extrinsics, intrinsics = (None if x is None else jnp.asarray(x) for x in (images, extrinsics, intrinsics))
         outputs = _check(config, images, extrinsics, intrinsics, ref_view_strategy, outputs, export_feat_layers)
+        if self.is_initializing():
+            outputs = config.outputs
         height, width = images.shape[2:4]
         dense = tuple(name for name in outputs if name in ("depth", "ray", "sky"))
         if dense and "depth" in dense and "sky" in config.outputs and self.sky_fill:
@@ -139,7 +141,7 @@ class NestedNetwork(nn.Module):
         self, images: jax.Array, extrinsics: jax.Array | None = None, intrinsics: jax.Array | None = None, *, outputs=None, **kwargs
     ):
         """As `da3jax.forward`; `sky` and `metric_depth` come from the metric half, all else from the any-view half."""
-        outputs = _known_outputs(self.config, outputs)
+        outputs = self.config.outputs if self.is_initializing() else _known_outputs(self.config, outputs)
         halves = {"depth" if name == "metric_depth" else name for name in outputs if name in ("sky", "metric_depth")}
         rest = [name for name in outputs if name in self.config.anyview.outputs]
         result = self.anyview(images, extrinsics, intrinsics, outputs=rest, **kwargs)
@@ -204,7 +206,7 @@ def forward(
 def init_params(config: Config, key: jax.Array) -> Params:
     """Random parameters (float32, an entry a block) for a configuration. Under `jax.eval_shape`: their shapes."""
     network = build_network(config, dtype="float32")
-    return network.init(key, jnp.zeros((1, 1, 2 * PATCH_SIZE, 2 * PATCH_SIZE, 3)), outputs=config.outputs)["params"]
+    return network.init(key, jnp.zeros((1, 1, 2 * PATCH_SIZE, 2 * PATCH_SIZE, 3)))["params"]
 
 
 def compute_dtype(dtype: str | None) -> str:
