@@ -43,9 +43,14 @@ class Case:
     """Whether to record every block, in the order that the network works in: for fewer than three views."""
 
     def inputs(self) -> dict[str, np.ndarray]:
-        """`images` (B, S, H, W, 3); with poses `extrinsics` (B, S, 3, 4) world-to-camera and `intrinsics` (B, S, 3, 3) in pixels."""
+        """`images` (B, S, H, W, 3); with poses `extrinsics` (B, S, 3, 4) world-to-camera and `intrinsics` (B, S, 3, 3) in pixels.
+
+        Views are noise of different brightness: among views that are all alike the choice of a reference is a tie, which rounding decides.
+        """
         rng = np.random.default_rng(self.seed)
-        inputs = {"images": rng.standard_normal((self.batch, self.views, self.height, self.width, 3), dtype=np.float32)}
+        noise = rng.standard_normal((self.batch, self.views, self.height, self.width, 3), dtype=np.float32)
+        brightness = rng.permuted(np.tile(np.linspace(2, -2, self.views, dtype=np.float32), (self.batch, 1)), axis=1)
+        inputs = {"images": noise + brightness[:, :, None, None, None]}
         if self.poses:
             many = (self.batch, self.views)
             rotations, _ = np.linalg.qr(np.eye(3) + 0.3 * rng.standard_normal((*many, 3, 3)))
