@@ -9,7 +9,7 @@ import time
 from collections.abc import Sequence
 from functools import partial
 from operator import itemgetter
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -18,6 +18,7 @@ import numpy as np
 from da3jax import outputs as formats
 from da3jax import weights
 from da3jax.config import REF_VIEW_STRATEGIES, Config, NestedConfig, load_config, one_of
+from da3jax.geometry import Solution, cameras_from_rays, points_from_rays, unproject
 from da3jax.inputs import preprocess
 from da3jax.models import compute_dtype, forward, is_stacked, stack_layers, unstack_layers
 from da3jax.types import NetworkOutput, Params, Prediction
@@ -48,9 +49,8 @@ class DepthAnything3:
         """
         self.params, self.config, self.dtype = params, load_config(config), dtype
         compute_dtype(dtype)
-        self._forward = jax.jit(
-            partial(forward, config=self.config, dtype=dtype), static_argnames=("ref_view_strategy", "outputs", "export_feat_layers")
-        )
+        static = ("use_ray_pose", "ref_view_strategy", "outputs", "export_feat_layers")
+        self._run = jax.jit(partial(_run, config=self.config, dtype=dtype), static_argnames=static)
 
     @classmethod
     def from_pretrained(cls, source: str | pathlib.Path, *, dtype: str | None = None, revision: str | None = None) -> DepthAnything3:
@@ -88,6 +88,7 @@ class DepthAnything3:
         self,
         image: Sequence[Any] | str | pathlib.Path,
         *,
+        use_ray_pose: bool = False,
         ref_view_strategy: str = REF_VIEW_STRATEGIES[0],
         process_res: int = 504,
         process_res_method: str = "upper_bound_resize",
@@ -105,6 +106,7 @@ class DepthAnything3:
 
         Args:
             image: files, PIL images or uint8 arrays (H, W, 3): views of one scene, in any order.
+            use_ray_pose: cameras are fitted to the rays (`da3jax.geometry.cameras_from_rays`) instead of decoded from the special token.
             ref_view_strategy: how the view whose frame is the world is chosen, from three views on.
             process_res: pixels of the side that `process_res_method` names.
             process_res_method: `upper_bound_resize` (longest side), `lower_bound_resize` (shortest), or `…_crop`.
@@ -130,15 +132,21 @@ class DepthAnything3:
             formats.check_formats(export_format)
             formats.check_writable(export_dir)
         views = preprocess(image, process_res=process_res, process_res_method=process_res_method)
-        names = self._outputs(outputs)
-        options = {"ref_view_strategy": ref_view_strategy, "outputs": names, "export_feat_layers": tuple(export_feat_layers or ())}
+        options = {
+            "use_ray_pose": use_ray_pose,
+            "ref_view_strategy": ref_view_strategy,
+            "outputs": self._outputs(outputs, use_ray_pose),
+            "export_feat_layers": tuple(export_feat_layers or ()),
+        }
         start = time.perf_counter()
         images = np.asarray(views.images)
-        result = self._run_independent(images, options) if independent else self._forward(self.params, images, **options)
+        result = self._run_independent(images, options) if independent else self._run(self.params, images, **options)
         if independent:
-            result = dataclasses.replace(result, extrinsics=None)
+            result = result._replace(network=dataclasses.replace(result.network, extrinsics=None))
         prediction = _prediction(result, views.processed_images)
         prediction = jax.device_get(prediction) if as_numpy else jax.block_until_ready(prediction)
+        if use_ray_pose and (degenerate := np.flatnonzero(result.solution.result).tolist()):
+            logger.warning("the rays of views %s determine no camera; theirs is the identity", degenerate)
         logger.info("%d images of %d × %d in %.2f s", images.shape[1], *images.shape[2:4], time.perf_counter() - start)
         if export_dir is not None:
             formats.export(
@@ -151,16 +159,20 @@ class DepthAnything3:
             )
         return prediction
 
-    def _outputs(self, outputs: Sequence[str] | None) -> tuple[str, ...]:
+    def _outputs(self, outputs: Sequence[str] | None, use_ray_pose: bool) -> tuple[str, ...]:
         known = [name for name in self.config.outputs if name not in ("taps", "raw_gs")]
         names = (outputs,) if isinstance(outputs, str) else tuple(known if outputs is None else outputs)
         for name in names:
             one_of(f"output of {self.config.name}", name, known)
         if "depth" not in names:
             raise ValueError(f"outputs {list(names)} lacks 'depth', which every prediction has; da3jax.forward computes the others alone")
+        if use_ray_pose:
+            if "ray" not in known:
+                raise ValueError(f"use_ray_pose needs rays, which {self.config.name} does not predict; it has {', '.join(known)}")
+            names = (*(name for name in names if name not in ("ray", "cameras")), "ray")
         return names
 
-    def _run_independent(self, images: np.ndarray, options: dict[str, Any]) -> NetworkOutput:
+    def _run_independent(self, images: np.ndarray, options: dict[str, Any]) -> _Result:
         """Each view of (1, S, H, W, 3) as a scene of one view; groups of one size, so that one program serves all."""
         scenes = images[0][:, None]
         group = min(len(scenes), IMAGES_AT_A_TIME)
@@ -168,25 +180,49 @@ class DepthAnything3:
         for start in range(0, len(scenes), group):
             part = scenes[start : start + group]
             padded = np.concatenate([part, np.repeat(part[-1:], group - len(part), axis=0)])
-            out = self._forward(self.params, padded, **options)
+            out = self._run(self.params, padded, **options)
             results.append(jax.tree.map(itemgetter(slice(len(part))), out))
         return jax.tree.map(lambda *leaves: jnp.concatenate(leaves), *results)
 
 
-def _prediction(result: NetworkOutput, processed_images: np.ndarray) -> Prediction:
-    """Network output over (B, S) to a prediction over N = B · S views."""
-    result = jax.tree.map(lambda leaf: leaf.reshape(-1, *leaf.shape[2:]), result)
-    aux = {f"feat_layer_{layer}": features for layer, features in (result.features or {}).items()}
-    if result.metric_depth is not None:
-        aux["metric_depth"] = result.metric_depth
+class _Result(NamedTuple):
+    """What one program gives, over (B, S)."""
+
+    network: NetworkOutput
+    solution: Solution | None
+    points: jax.Array | None
+
+
+def _run(params: Params, images: jax.Array, *, config: Config, use_ray_pose: bool, **options: Any) -> _Result:
+    """The network; with `use_ray_pose` cameras out of its rays in the place of its own; and world points."""
+    output, solution, points = forward(params, images, config=config, **options), None, None
+    if use_ray_pose:
+        solution = cameras_from_rays(output.ray, output.ray_conf)
+        intrinsics = solution.intrinsics(*images.shape[2:4])
+        output = dataclasses.replace(output, extrinsics=solution.extrinsics, intrinsics=intrinsics)
+    if output.ray is not None:
+        points = points_from_rays(output.depth, output.ray)
+    elif output.extrinsics is not None:
+        points = unproject(output.depth, output.intrinsics, output.extrinsics)
+    return _Result(output, solution, points)
+
+
+def _prediction(result: _Result, processed_images: np.ndarray) -> Prediction:
+    """Results over (B, S) to a prediction over N = B · S views."""
+    output, solution, points = jax.tree.map(lambda leaf: leaf.reshape(-1, *leaf.shape[2:]), result)
+    aux = {f"feat_layer_{layer}": features for layer, features in (output.features or {}).items()}
+    if output.metric_depth is not None:
+        aux["metric_depth"] = output.metric_depth
     return Prediction(
-        depth=result.depth,
-        conf=result.depth_conf,
-        extrinsics=result.extrinsics,
-        intrinsics=result.intrinsics,
-        ray=result.ray,
-        ray_conf=result.ray_conf,
-        sky=None if result.sky is None else result.sky >= SKY_THRESHOLD,
+        depth=output.depth,
+        conf=output.depth_conf,
+        extrinsics=output.extrinsics,
+        intrinsics=output.intrinsics,
+        ray=output.ray,
+        ray_conf=output.ray_conf,
+        ray_residual=None if solution is None else solution.residual,
+        points=points,
+        sky=None if output.sky is None else output.sky >= SKY_THRESHOLD,
         processed_images=processed_images,
         aux=aux,
     )

@@ -92,6 +92,10 @@ class Prediction:
     """(N, h, w, 6) direction, then origin, in the world frame."""
     ray_conf: Array | None = None
     """(N, h, w) confidence of the rays, at least 1."""
+    ray_residual: Array | None = None
+    """(N,) with `use_ray_pose`: root mean square angle, in radians, between the rays and the camera fitted to them."""
+    points: Array | None = None
+    """(N, H, W, 3) in the world frame: origin + depth · direction of the rays where there are rays, else by the cameras."""
     sky: Array | None = None
     """(N, H, W) bool; as in the official result, sky from 0.5 on."""
     processed_images: Array | None = None

@@ -108,6 +108,35 @@ def test_only_what_was_asked_for_is_there(model, images, joint):
     assert prediction.extrinsics is None
 
 
+def test_points_are_origin_plus_depth_times_direction_and_else_come_from_the_cameras(model, images, joint):
+    from da3jax.geometry import points_from_rays, unproject
+
+    np.testing.assert_allclose(joint.points, points_from_rays(joint.depth, joint.ray), atol=1e-5)
+    without = model.inference(images, process_res=SIZE, outputs=["depth", "cameras"])
+    np.testing.assert_allclose(without.points, unproject(without.depth, without.intrinsics, without.extrinsics), atol=1e-5)
+    assert model.inference(images, process_res=SIZE, outputs=["depth"]).points is None
+
+
+def test_cameras_from_rays_take_the_place_of_the_decoded_ones(model, images, joint, caplog):
+    from da3jax.geometry import cameras_from_rays
+
+    prediction = model.inference(images, process_res=SIZE, use_ray_pose=True)
+    solution = cameras_from_rays(joint.ray, joint.ray_conf)
+    np.testing.assert_allclose(prediction.ray, joint.ray, atol=1e-6)
+    # The rays of weights that were never trained are noise, of which the fit is not worth comparing beyond its frame.
+    np.testing.assert_array_equal(prediction.intrinsics[:, 2], [[0, 0, 1]] * 3)
+    np.testing.assert_allclose(np.linalg.det(prediction.extrinsics[:, :, :3]), 1, atol=1e-5)
+    assert prediction.ray_residual.shape == (3,)
+    assert np.isfinite(prediction.extrinsics).all()
+    degenerate = np.flatnonzero(solution.result).tolist()
+    assert [record.args[0] for record in caplog.records if "determine no camera" in record.msg] == ([degenerate] if degenerate else [])
+
+
+def test_a_network_without_rays_has_no_ray_pose(single_view, images):
+    with pytest.raises(ValueError, match="use_ray_pose needs rays, which tiny-single-view does not predict; it has depth, sky"):
+        single_view.inference(images[:1], process_res=28, use_ray_pose=True)
+
+
 def test_features_come_in_aux_in_the_order_of_the_images(model, images):
     found = model.inference(images, process_res=SIZE, export_feat_layers=[1, 5], ref_view_strategy="middle").aux
     turned = model.inference([images[2], images[1], images[0]], process_res=SIZE, export_feat_layers=[1, 5], ref_view_strategy="middle").aux

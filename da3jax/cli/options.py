@@ -80,6 +80,7 @@ class RunOptions:
     ref_view_strategy: Annotated[str, choice(REF_VIEW_STRATEGIES, "How the view is chosen in whose frame the others are seen.")] = (
         REF_VIEW_STRATEGIES[0]
     )
+    use_ray_pose: Annotated[bool, typer.Option("--use-ray-pose", help="Fit the cameras to the rays instead of decoding them.")] = False
     conf_thresh_percentile: Annotated[float, number(0, 100, "glb: points of less confidence than this percentile are left out.")] = 40.0
     num_max_points: Annotated[int, number(1, math.inf, "glb: the most points that are written.")] = 1_000_000
     show_cameras: Annotated[bool, typer.Option(help="glb: draw the cameras.")] = True

@@ -42,6 +42,7 @@ def run(images: Sequence[pathlib.Path], options: RunOptions, *, independent: boo
     with _step(console, f"{len(images)} view{'s' * (len(images) > 1)}, compiling included"):
         prediction = model.inference(
             list(images),
+            use_ray_pose=options.use_ray_pose,
             ref_view_strategy=options.ref_view_strategy,
             process_res=options.process_res,
             process_res_method=options.process_res_method,

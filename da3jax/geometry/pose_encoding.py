@@ -5,6 +5,7 @@ from __future__ import annotations
 import jax
 import jax.numpy as jnp
 
+from da3jax.geometry.pinhole import fov_from_intrinsics, intrinsics_from_fov
 from da3jax.geometry.rigid import invert_rigid
 from da3jax.geometry.rotations import matrix_from_quaternion, quaternion_from_matrix
 
@@ -15,9 +16,7 @@ def encode_pose(extrinsics: jax.Array, intrinsics: jax.Array, height: int, width
     The principal point is not encoded.
     """
     pose = invert_rigid(extrinsics)
-    vertical = 2 * jnp.arctan(height / 2 / intrinsics[..., 1, 1])
-    horizontal = 2 * jnp.arctan(width / 2 / intrinsics[..., 0, 0])
-    fov = jnp.stack([vertical, horizontal], axis=-1)
+    fov = fov_from_intrinsics(intrinsics, height, width)
     return jnp.concatenate([pose[..., 3], quaternion_from_matrix(pose[..., :3]), fov], axis=-1)
 
 
@@ -27,8 +26,4 @@ def decode_pose(encoding: jax.Array, height: int, width: int) -> tuple[jax.Array
     The quaternion need not have length one.
     """
     pose = jnp.concatenate([matrix_from_quaternion(encoding[..., 3:7]), encoding[..., :3, None]], axis=-1)
-    fy, fx = (half / jnp.maximum(jnp.tan(encoding[..., i] / 2), 1e-6) for half, i in ((height / 2, 7), (width / 2, 8)))
-    zero, one = jnp.zeros_like(fx), jnp.ones_like(fx)
-    rows = [[fx, zero, width / 2 * one], [zero, fy, height / 2 * one], [zero, zero, one]]
-    intrinsics = jnp.stack([jnp.stack(row, axis=-1) for row in rows], axis=-2)
-    return invert_rigid(pose), intrinsics
+    return invert_rigid(pose), intrinsics_from_fov(encoding[..., 7:], height, width)

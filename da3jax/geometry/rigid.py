@@ -5,8 +5,37 @@ from __future__ import annotations
 import jax
 import jax.numpy as jnp
 
+from da3jax.geometry.safe import matmul
+
 
 def invert_rigid(transform: jax.Array) -> jax.Array:
     """The inverse (..., 3, 4) of a rigid transform (..., 3 or 4, 4): world-to-camera from camera-to-world, and back."""
     rotation = jnp.swapaxes(transform[..., :3, :3], -1, -2)
-    return jnp.concatenate([rotation, -rotation @ transform[..., :3, 3:]], axis=-1)
+    return jnp.concatenate([rotation, -matmul(rotation, transform[..., :3, 3:])], axis=-1)
+
+
+def compose_rigid(first: jax.Array, *others: jax.Array) -> jax.Array:
+    """The product (..., 3, 4) of transforms (..., 3 or 4, 4) as of matrices: the last one acts on points first."""
+    product = jnp.asarray(first)[..., :3, :]
+    for other in others:
+        rotation, translation = product[..., :3], product[..., 3:]
+        moved = matmul(rotation, other[..., :3, 3:]) + translation
+        product = jnp.concatenate([matmul(rotation, other[..., :3, :3]), moved], axis=-1)
+    return product
+
+
+def transform_points(transform: jax.Array, points: jax.Array) -> jax.Array:
+    """Points (*L, *any, 3) moved by affine transforms (*L, 3 or 4, 4): one transform for all the points behind the same leading axes.
+
+    So (S, 3, 4) goes with (S, H, W, 3); axes of length one count for all.
+    """
+    lead = transform.ndim - 2
+    flat = points.reshape(*points.shape[:lead], -1, 3)
+    moved = matmul(flat, jnp.swapaxes(transform[..., :3, :3], -1, -2)) + transform[..., None, :3, 3]
+    return moved.reshape(*moved.shape[:-2], *points.shape[lead:])
+
+
+def to_homogeneous(transform: jax.Array) -> jax.Array:
+    """Matrices (..., 4, 4) from (..., 3 or 4, 4), their last row 0 0 0 1."""
+    last = jnp.zeros_like(transform[..., :1, :]).at[..., 3].set(1)
+    return jnp.concatenate([transform[..., :3, :], last], axis=-2)

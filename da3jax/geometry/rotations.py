@@ -1,9 +1,11 @@
-"""Rotations as matrices and as quaternions xyzw (scalar last)."""
+"""Rotations as matrices, as quaternions xyzw (scalar last) and as axis times angle."""
 
 from __future__ import annotations
 
 import jax
 import jax.numpy as jnp
+
+from da3jax.geometry.safe import matmul, safe_norm, safe_normalize
 
 
 def matrix_from_quaternion(quaternion: jax.Array) -> jax.Array:
@@ -36,3 +38,52 @@ def quaternion_from_matrix(matrix: jax.Array) -> jax.Array:
     quaternion = jnp.take_along_axis(rows, best, axis=-2)[..., 0, :]
     quaternion = quaternion / jnp.linalg.norm(quaternion, axis=-1, keepdims=True)
     return jnp.where(quaternion[..., 3:] < 0, -quaternion, quaternion)
+
+
+def rotation_from_axis_angle(axis_angle: jax.Array) -> jax.Array:
+    """Rotation matrix (..., 3, 3) of vectors (..., 3) along the axis, as long as the angle in radians; the identity for the zero vector."""
+    square = jnp.sum(axis_angle * axis_angle, axis=-1, keepdims=True)
+    small = square < 1e-8  # there two terms of the series are exact in float64 too
+    angle = jnp.sqrt(jnp.where(small, 1, square))
+    xyz = axis_angle * jnp.where(small, 1 / 2 - square / 48, jnp.sin(angle / 2) / angle)
+    w = jnp.where(small, 1 - square / 8, jnp.cos(angle / 2))
+    return matrix_from_quaternion(jnp.concatenate([xyz, w], axis=-1))
+
+
+def axis_angle_from_rotation(rotation: jax.Array) -> jax.Array:
+    """Vectors (..., 3) along the axis of rotations (..., 3, 3), as long as the angle in radians, 0 to π.
+
+    Exact at both ends; of the two axes of a half turn it returns one.
+    """
+    quaternion = quaternion_from_matrix(rotation)
+    xyz, w = quaternion[..., :3], quaternion[..., 3:]
+    square = jnp.sum(xyz * xyz, axis=-1, keepdims=True)
+    small = square < 1e-8
+    sine = jnp.sqrt(jnp.where(small, 1, square))
+    return xyz * jnp.where(small, 2 + square / 3, 2 * jnp.arctan2(sine, w) / sine)
+
+
+def rotation_angle(a: jax.Array, b: jax.Array) -> jax.Array:
+    """Angle (...) in radians, 0 to π, between rotations (..., 3, 3), as exact for small angles as for large ones.
+
+    Its gradient is 0 where the two are equal: the angle has a minimum there, with a kink.
+    """
+    quaternion = quaternion_from_matrix(matmul(jnp.swapaxes(a, -1, -2), b))
+    return 2 * jnp.arctan2(safe_norm(quaternion[..., :3]), quaternion[..., 3])
+
+
+def rotation_between(source: jax.Array, target: jax.Array) -> jax.Array:
+    """The smallest rotation (..., 3, 3) that turns the direction of vectors (..., 3) into that of others.
+
+    For opposite directions some half turn, for a zero vector the identity.
+    """
+    source, target = safe_normalize(source), safe_normalize(target)
+    cosine = jnp.sum(source * target, axis=-1, keepdims=True)
+    cross = jnp.cross(source, target)
+    square = jnp.sum(cross * cross, axis=-1, keepdims=True)
+    behind = cosine < 0
+    w = jnp.where(behind, square / jnp.where(behind, 1 - cosine, 1), 1 + cosine)  # 1 + cosine, without its rounding near −1
+    opposite = behind & (square < (8 * jnp.finfo(cosine.dtype).eps) ** 2)
+    across = jnp.cross(source, jax.nn.one_hot(jnp.argmin(jnp.abs(source), axis=-1), 3, dtype=source.dtype))
+    half_turn = jnp.concatenate([across, jnp.zeros_like(cosine)], axis=-1)
+    return matrix_from_quaternion(jnp.where(opposite, half_turn, jnp.concatenate([cross, w], axis=-1)))

@@ -14,7 +14,8 @@ def write_npz(prediction: Prediction, export_dir: pathlib.Path) -> list[pathlib.
     """Writes everything that the prediction has to `exports/npz/results.npz`.
 
     The archive holds `image` (N, H, W, 3) uint8, `depth`, `conf`, `extrinsics` (world-to-camera), `intrinsics` (pixels), `sky`,
-    `ray`, `ray_conf`, `is_metric`, `scale_factor` and the entries of `aux`, shaped as in `Prediction`; what is None is left out.
+    `ray`, `ray_conf`, `ray_residual`, `is_metric`, `scale_factor` and the entries of `aux`, shaped as in `Prediction`; what is None is
+    left out.
     It loads with `allow_pickle=False`.
     """
     return _write(_fields(prediction), export_dir / "exports" / "npz" / "results.npz")
@@ -36,6 +37,7 @@ def _fields(prediction: Prediction) -> dict[str, np.ndarray]:
         "sky": prediction.sky,
         "ray": prediction.ray,
         "ray_conf": prediction.ray_conf,
+        "ray_residual": prediction.ray_residual,
         "is_metric": prediction.is_metric,
         "scale_factor": prediction.scale_factor,
         **prediction.aux,

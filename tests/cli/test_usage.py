@@ -61,6 +61,7 @@ def test_defaults_are_the_official_ones_but_for_the_model():
         "process_res": "504",
         "process_res_method": "upper_bound_resize",
         "ref_view_strategy": "saddle_balanced",
+        "use_ray_pose": "False",
         "conf_thresh_percentile": "40.0",
         "num_max_points": "1000000",
         "show_cameras": "True",
@@ -91,7 +92,7 @@ def test_without_a_model_the_error_lists_every_variant_with_its_licence(command,
         (["--conf-thresh-percentile", "nan"], "nan is out of range; it is between 0 and 100"),
         (["--num-max-points", "0"], "0 is out of range; it is at least 1"),
         (["--export-format", "npz-glbb"], "did you mean 'glb'?"),
-        (["--use-ray-pose"], "No such option: --use-ray-pose"),
+        (["--infer-gs"], "No such option: --infer-gs"),
     ],
 )
 def test_a_wrong_option_is_refused_with_what_would_be_right(photo, arguments, message):

@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from da3jax.geometry import invert_rigid
+from da3jax.geometry import compose_rigid, invert_rigid, to_homogeneous, transform_points
 
 
 def transforms(*leading, rows=4):
@@ -35,3 +35,39 @@ def test_twice_is_nothing_in_float64():
         back = invert_rigid(invert_rigid(transform))
         assert back.dtype == jnp.float64
         np.testing.assert_allclose(back, transform, atol=1e-14)
+
+
+@pytest.mark.parametrize("rows", [3, 4])
+def test_the_last_of_a_chain_acts_first(rows):
+    a, b, c = transforms(3, 5)
+    found = compose_rigid(*np.float32([a, b, c])[..., :rows, :])
+    np.testing.assert_allclose(found, (a @ b @ c)[..., :3, :], atol=2e-6)
+    np.testing.assert_array_equal(compose_rigid(np.float32(a)), np.float32(a)[..., :3, :])
+
+
+def test_a_transform_composed_with_its_inverse_does_nothing():
+    transform = np.float32(transforms(4))
+    np.testing.assert_allclose(compose_rigid(transform, invert_rigid(transform)), np.broadcast_to(np.eye(3, 4), (4, 3, 4)), atol=2e-6)
+
+
+@pytest.mark.parametrize("rest", [(), (6,), (2, 3)])
+def test_one_transform_moves_all_points_behind_its_leading_axes(rest):
+    transform, points = transforms(4), np.random.default_rng(1).standard_normal((4, *rest, 3))
+    moved = transform_points(np.float32(transform), np.float32(points))
+    assert moved.shape == points.shape
+    for i in range(4):
+        np.testing.assert_allclose(moved[i], points[i] @ transform[i, :3, :3].T + transform[i, :3, 3], atol=2e-6)
+
+
+def test_an_axis_of_length_one_counts_for_all():
+    points = np.float32(np.random.default_rng(1).standard_normal((1, 6, 3)))
+    transform = np.float32(transforms(4))
+    np.testing.assert_allclose(transform_points(transform, points)[2], transform_points(transform[2], points[0]), atol=1e-6)
+    np.testing.assert_allclose(
+        transform_points(transform[:1], points.repeat(4, 0))[3], transform_points(transform[0], points[0]), atol=1e-6
+    )
+
+
+@pytest.mark.parametrize("rows", [3, 4])
+def test_homogeneous_matrices_end_in_0_0_0_1(rows):
+    np.testing.assert_array_equal(to_homogeneous(np.float32(transforms(2, 3, rows=rows))), np.float32(transforms(2, 3)))

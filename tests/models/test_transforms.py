@@ -7,7 +7,8 @@ import pytest
 from jax.tree_util import DictKey, SequenceKey
 
 from da3jax.models import forward
-from tests.models.tiny import ANYVIEW, compiled, images_of, params_of, quick_jit
+from tests.models.tiny import ANYVIEW, compiled, images_of, params_of
+from tests.quick import quick_jit
 
 OUTPUTS = ("depth", "cameras")
 PERMUTATION = [2, 0, 3, 1]

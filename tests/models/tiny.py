@@ -7,6 +7,7 @@ import numpy as np
 
 from da3jax.config import BackboneConfig, CameraConfig, DPTConfig, DualDPTConfig, GaussianHeadConfig, ModelConfig
 from da3jax.models import forward, init_params
+from tests.quick import quick_jit
 
 PYRAMID = {"features": 8, "channels": (4, 4, 8, 8)}
 HEIGHT, WIDTH = 28, 42
@@ -57,8 +58,3 @@ def images_of(*leading: int, height: int = HEIGHT, width: int = WIDTH, seed: int
 def compiled(config: ModelConfig, **options):
     """`forward` of (params, images, …), compiled once for all tests of a file that ask for the same options."""
     return quick_jit(functools.partial(forward, config=config, **options))
-
-
-def quick_jit(function):
-    """`jax.jit` that spends less time on compiling than on running fast."""
-    return jax.jit(function, compiler_options={"xla_backend_optimization_level": 0, "xla_llvm_disable_expensive_passes": True})

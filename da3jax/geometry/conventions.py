@@ -1,0 +1,54 @@
+"""Cameras of other conventions, to and from ours (da3jax.geometry says which they are). Intrinsics are the same in all of them."""
+
+from __future__ import annotations
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from da3jax.geometry.rigid import invert_rigid
+from da3jax.geometry.rotations import matrix_from_quaternion, quaternion_from_matrix
+
+_FLIP = np.array([1, -1, -1, 1])  # OpenGL's camera looks along −z with y up
+
+
+def extrinsics_from_camera_to_world(pose: jax.Array) -> jax.Array:
+    """World-to-camera (..., 3, 4) of camera-to-world poses (..., 3 or 4, 4), both with OpenCV's axes."""
+    return invert_rigid(pose)
+
+
+def camera_to_world_from_extrinsics(extrinsics: jax.Array) -> jax.Array:
+    """Camera-to-world poses (..., 3, 4) of world-to-camera (..., 3 or 4, 4), both with OpenCV's axes; their last column is the centre."""
+    return invert_rigid(extrinsics)
+
+
+def extrinsics_from_opengl(pose: jax.Array) -> jax.Array:
+    """World-to-camera (..., 3, 4) with OpenCV's axes of camera-to-world poses (..., 3 or 4, 4) with OpenGL's: NeRF, Blender, glTF.
+
+    OpenGL's camera has x right, y up and looks along −z. The world stays as it is.
+    """
+    return invert_rigid(_flip(pose))
+
+
+def opengl_from_extrinsics(extrinsics: jax.Array) -> jax.Array:
+    """Camera-to-world poses (..., 3, 4) with OpenGL's camera axes of world-to-camera (..., 3 or 4, 4) with OpenCV's."""
+    return _flip(invert_rigid(extrinsics))
+
+
+def extrinsics_from_colmap(quaternion: jax.Array, translation: jax.Array) -> jax.Array:
+    """World-to-camera (..., 3, 4) of COLMAP's quaternion (..., 4), wxyz, and translation (..., 3), which are world-to-camera too.
+
+    COLMAP's axes are OpenCV's, and the centre of its first pixel is (0.5, 0.5) as ours: its intrinsics hold unchanged.
+    """
+    rotation = matrix_from_quaternion(jnp.roll(quaternion, -1, axis=-1))
+    return jnp.concatenate([rotation, translation[..., None]], axis=-1)
+
+
+def colmap_from_extrinsics(extrinsics: jax.Array) -> tuple[jax.Array, jax.Array]:
+    """COLMAP's quaternion (..., 4), wxyz with w ≥ 0, and translation (..., 3) of world-to-camera (..., 3 or 4, 4)."""
+    return jnp.roll(quaternion_from_matrix(extrinsics[..., :3, :3]), 1, axis=-1), extrinsics[..., :3, 3]
+
+
+def _flip(pose: jax.Array) -> jax.Array:
+    pose = jnp.asarray(pose)
+    return pose * jnp.asarray(_FLIP, pose.dtype).reshape(*(1,) * (pose.ndim - 1), 4)
