@@ -3,18 +3,20 @@
 usage: python -m convert.verify SOURCE [--revision REVISION]
 
 SOURCE is a hub id or a folder as released. Needs the `parity` extra and `pip install --no-deps depth-anything-3==0.1.1 evo`. Both run in
-float32 on the CPU, one after the other in processes of their own, so that the largest network fits. Exit status 1 when a figure is above
-its bar.
+float32 on the CPU, the official one in a process that is gone before ours begins, so that the largest network fits. Exit status 1 when a
+figure is above its bar.
 """
 
 from __future__ import annotations
 
 import argparse
 import logging
+import math
 import multiprocessing
 import pathlib
 import sys
 from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
 
 import numpy as np
@@ -215,9 +217,13 @@ def errors(name: str, ours: np.ndarray, official: np.ndarray) -> tuple[float, fl
     """Largest error (relative to each value for depth and confidences, to the largest value otherwise) and relative L2 error."""
     if ours.shape != official.shape:
         raise ValueError(f"{name}: our shape is {ours.shape}, the official one {official.shape}")
+    if not np.isfinite(ours).all():
+        return math.inf, math.inf
     difference = np.abs(ours.astype(np.float64) - official)
     scale = np.abs(official) if name.removeprefix("metric_") in _RELATIVE else np.abs(official).max()
-    return float((difference / scale).max()), float(np.linalg.norm(difference) / np.linalg.norm(official))
+    smallest = np.finfo(np.float32).tiny
+    l2 = np.linalg.norm(difference) / max(np.linalg.norm(official), smallest)
+    return float((difference / np.maximum(scale, smallest)).max()), float(l2)
 
 
 def compare(folder: pathlib.Path, cases: list[Case], *, stacked: bool = False) -> list[dict[str, tuple[float, float]]]:
@@ -267,6 +273,9 @@ def main() -> None:
     parser.add_argument("source", help="hub id, or folder with model.safetensors and config.json")
     parser.add_argument("--revision", help="commit or branch of a hub id")
     args = parser.parse_args()
+    import jax
+
+    jax.config.update("jax_platforms", "cpu")
     try:
         folder = hub.resolve(args.source, revision=args.revision)
         cases = {
@@ -277,6 +286,8 @@ def main() -> None:
         found = compare(folder, list(cases.values()))
     except ModuleNotFoundError as error:
         sys.exit(f"{error}: install the parity extra, then pip install --no-deps depth-anything-3==0.1.1 evo")
+    except BrokenProcessPool:
+        sys.exit("convert.verify: the process of the official network died; most likely it ran out of memory")
     except (OSError, ValueError) as error:
         sys.exit(f"convert.verify: {error}")
     worst = 0.0

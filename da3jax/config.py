@@ -52,6 +52,7 @@ class BackboneConfig:
     """Side of the grid that the position embedding is stored for."""
 
     def __post_init__(self):
+        object.__setattr__(self, "taps", tuple(self.taps))  # a list would not hash
         for name in ("width", "depth", "num_heads", "pos_grid"):
             if getattr(self, name) < 1:
                 raise ValueError(f"backbone.{name} is {getattr(self, name)}; it is at least 1")

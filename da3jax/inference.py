@@ -8,7 +8,7 @@ import pathlib
 import time
 from collections.abc import Sequence
 from functools import partial
-from operator import itemgetter
+from operator import index, itemgetter
 from typing import Any, NamedTuple
 
 import jax
@@ -28,7 +28,7 @@ logger = logging.getLogger(__name__)
 IMAGES_AT_A_TIME = 8
 """Images that go through the network together when each is its own scene."""
 
-SKY_THRESHOLD = 0.5
+SKY_MASK_THRESHOLD = 0.5
 """From here on `Prediction.sky` is true, as in the official result."""
 
 
@@ -43,6 +43,11 @@ class DepthAnything3:
 
     def __init__(self, params: Params, config: Config | str, *, dtype: str | None = None):
         """Wraps parameters that are there already.
+
+        Args:
+            params: nested dict of float32 arrays, an entry a block or stacked.
+            config: what they belong to, or the name of a preset.
+            dtype: as `from_pretrained`.
 
         Raises:
             ValueError: an unknown preset or dtype.
@@ -76,6 +81,9 @@ class DepthAnything3:
     def save_pretrained(self, folder: str | pathlib.Path) -> pathlib.Path:
         """Writes `model.safetensors` and `config.json` as released, bit for bit; PyTorch's Depth Anything 3 opens them.
 
+        Returns:
+            The folder.
+
         Raises:
             FileExistsError: there are weights in `folder` already.
             OSError: `folder` cannot be written.
@@ -105,13 +113,14 @@ class DepthAnything3:
         """Depth, rays and cameras of some images; names and defaults are those of the official API.
 
         Args:
-            image: files, PIL images or uint8 arrays (H, W, 3): views of one scene, in any order.
+            image: files, PIL images or arrays (H, W, 3), (H, W, 4) or (H, W) of uint8 or uint16: views of one scene, in any order.
             use_ray_pose: cameras are fitted to the rays (`da3jax.geometry.cameras_from_rays`) instead of decoded from the special token.
             ref_view_strategy: how the view whose frame is the world is chosen, from three views on.
             process_res: pixels of the side that `process_res_method` names.
             process_res_method: `upper_bound_resize` (longest side), `lower_bound_resize` (shortest), or `…_crop`.
             independent: each image is a scene of its own; by default they are views of one scene and see each other.
-            outputs: what to compute: `depth` and any of `ray`, `cameras`, `sky`, `metric_depth` that the network has; by default all.
+            outputs: what to compute: `depth` and any of `ray`, `cameras`, `points`, `sky`, `metric_depth` that the network has; by default
+                all.
             export_dir: folder for files in `export_format`; nothing in it is removed.
             export_format: names joined by `-`, out of `da3jax.outputs.FORMATS`.
             export_feat_layers: blocks, from 0, whose features come in `Prediction.aux`.
@@ -122,7 +131,7 @@ class DepthAnything3:
 
         Returns:
             The prediction for the N images, in their order. The world frame is the reference view's. With `independent` there is no
-            common world: `extrinsics` is None, and rays are in each image's own frame.
+            common world: `extrinsics` is None, and rays and points are in each image's own frame.
 
         Raises:
             ValueError: an image, option or combination that cannot be used; the message says which and what would do.
@@ -130,13 +139,14 @@ class DepthAnything3:
         """
         if export_dir is not None:
             formats.check_formats(export_format)
+            formats.check_options(conf_thresh_percentile=conf_thresh_percentile, num_max_points=num_max_points)
             formats.check_writable(export_dir)
         views = preprocess(image, process_res=process_res, process_res_method=process_res_method)
         options = {
             "use_ray_pose": use_ray_pose,
             "ref_view_strategy": ref_view_strategy,
             "outputs": self._outputs(outputs, use_ray_pose),
-            "export_feat_layers": tuple(export_feat_layers or ()),
+            "export_feat_layers": () if export_feat_layers is None else tuple(map(index, export_feat_layers)),
         }
         start = time.perf_counter()
         images = np.asarray(views.images)
@@ -161,16 +171,19 @@ class DepthAnything3:
 
     def _outputs(self, outputs: Sequence[str] | None, use_ray_pose: bool) -> tuple[str, ...]:
         known = [name for name in self.config.outputs if name not in ("taps", "raw_gs")]
-        names = (outputs,) if isinstance(outputs, str) else tuple(known if outputs is None else outputs)
+        points = ["points"] if {"ray", "cameras"} & set(known) else []
+        names = (outputs,) if isinstance(outputs, str) else tuple([*known, *points] if outputs is None else outputs)
         for name in names:
-            one_of(f"output of {self.config.name}", name, known)
+            one_of(f"output of {self.config.name}", name, [*known, *points])
+        if "points" in names and not {"ray", "cameras"} & set(names) and not use_ray_pose:
+            raise ValueError(f"outputs {list(names)} lacks 'ray' or 'cameras', which points are made of")
         if "depth" not in names:
             raise ValueError(f"outputs {list(names)} lacks 'depth', which every prediction has; da3jax.forward computes the others alone")
         if use_ray_pose:
             if "ray" not in known:
                 raise ValueError(f"use_ray_pose needs rays, which {self.config.name} does not predict; it has {', '.join(known)}")
-            names = (*(name for name in names if name not in ("ray", "cameras")), "ray")
-        return names
+            names = (*(name for name in names if name != "cameras"), "ray")
+        return tuple(name for name in (*known, "points") if name in names)  # one program whatever the order
 
     def _run_independent(self, images: np.ndarray, options: dict[str, Any]) -> _Result:
         """Each view of (1, S, H, W, 3) as a scene of one view; groups of one size, so that one program serves all."""
@@ -195,12 +208,16 @@ class _Result(NamedTuple):
 
 def _run(params: Params, images: jax.Array, *, config: Config, use_ray_pose: bool, **options: Any) -> _Result:
     """The network; with `use_ray_pose` cameras out of its rays in the place of its own; and world points."""
-    output, solution, points = forward(params, images, config=config, **options), None, None
+    wanted = options.pop("outputs")
+    names = tuple(name for name in wanted if name != "points")
+    output, solution, points = forward(params, images, config=config, outputs=names, **options), None, None
     if use_ray_pose:
         solution = cameras_from_rays(output.ray, output.ray_conf)
         intrinsics = solution.intrinsics(*images.shape[2:4])
         output = dataclasses.replace(output, extrinsics=solution.extrinsics, intrinsics=intrinsics)
-    if output.ray is not None:
+    if "points" not in wanted:
+        pass
+    elif output.ray is not None:
         points = points_from_rays(output.depth, output.ray)
     elif output.extrinsics is not None:
         points = unproject(output.depth, output.intrinsics, output.extrinsics)
@@ -222,7 +239,7 @@ def _prediction(result: _Result, processed_images: np.ndarray) -> Prediction:
         ray_conf=output.ray_conf,
         ray_residual=None if solution is None else solution.residual,
         points=points,
-        sky=None if output.sky is None else output.sky >= SKY_THRESHOLD,
+        sky=None if output.sky is None else output.sky >= SKY_MASK_THRESHOLD,
         processed_images=processed_images,
         aux=aux,
     )

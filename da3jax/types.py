@@ -103,6 +103,6 @@ class Prediction:
     is_metric: bool = dataclasses.field(default=False, metadata={"static": True})
     """Whether depth and translations are in metres."""
     scale_factor: Array | None = None
-    """What depth and translations were multiplied by to be in metres."""
+    """() what depth and translations were multiplied by to be in metres."""
     aux: dict[str, Array] = dataclasses.field(default_factory=dict)
     """`feat_layer_I` (N, H/14, W/14, C) for each exported block I; `metric_depth` (N, H, W) of a nested network."""

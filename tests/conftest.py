@@ -12,14 +12,15 @@ os.environ["XLA_FLAGS"] = " ".join(
     )
 )
 
-_cache = tempfile.TemporaryDirectory(prefix="da3jax-tests-")
-os.environ["JAX_COMPILATION_CACHE_DIR"] = _cache.name
+if "PYTEST_XDIST_WORKER" not in os.environ:  # workers share that of the process that started them
+    _cache = tempfile.TemporaryDirectory(prefix="da3jax-tests-")
+    os.environ["JAX_COMPILATION_CACHE_DIR"] = _cache.name
 os.environ["JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS"] = "0.5"
 
-import pathlib  # noqa: E402
+import pathlib
 
-import jax  # noqa: E402 (the flags above come first)
-import pytest  # noqa: E402
+import jax
+import pytest
 
 jax.config.update("jax_numpy_rank_promotion", "raise")
 

@@ -112,7 +112,7 @@ def test_points_are_origin_plus_depth_times_direction_and_else_come_from_the_cam
     from da3jax.geometry import points_from_rays, unproject
 
     np.testing.assert_allclose(joint.points, points_from_rays(joint.depth, joint.ray), atol=1e-5)
-    without = model.inference(images, process_res=SIZE, outputs=["depth", "cameras"])
+    without = model.inference(images, process_res=SIZE, outputs=["points", "cameras", "depth"])
     np.testing.assert_allclose(without.points, unproject(without.depth, without.intrinsics, without.extrinsics), atol=1e-5)
     assert model.inference(images, process_res=SIZE, outputs=["depth"]).points is None
 
@@ -216,6 +216,8 @@ def test_what_cannot_be_exported_is_refused_before_the_network_runs(model, image
         ({"outputs": ["depht"]}, "output of tiny-anyview 'depht' is unknown.*did you mean 'depth'"),
         ({"outputs": ["taps", "depth"]}, "'taps' is unknown"),
         ({"outputs": ["ray"]}, "lacks 'depth'"),
+        ({"outputs": ["depth", "points"]}, "lacks 'ray' or 'cameras', which points are made of"),
+        ({"export_dir": "out", "num_max_points": 0}, "num_max_points is 0; it is at least 1"),
         ({"export_feat_layers": [6]}, "export_feat_layers has 6; blocks of tiny-anyview are 0 to 5"),
         ({"image": []}, "no images|empty"),
     ],

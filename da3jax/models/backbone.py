@@ -123,8 +123,10 @@ class Backbone(nn.Module):
         special, features = None, {}
 
         needed = max([*(config.taps if on_tap else ()), *feature_layers, -1]) + 1
-        singles = [Segment(index, 1, 1) for index in range(config.depth)]
-        for number, segment in enumerate(scan_plan(config) if self.stacked else singles):
+        segments = scan_plan(config) if self.stacked else [Segment(index, 1, 1) for index in range(config.depth)]
+        if inside := set(feature_layers) - {segment.stop - 1 for segment in segments}:
+            raise ValueError(f"features of blocks {sorted(inside)} lie inside a scan; unstack the layers (da3jax.forward does it)")
+        for number, segment in enumerate(segments):
             if segment.start >= needed and not self.is_initializing():
                 break
             if segment.start == config.alt_start - 1 and camera_tokens is None and views >= MIN_VIEWS:
@@ -133,7 +135,7 @@ class Backbone(nn.Module):
                 if camera_tokens is None:
                     is_reference = jnp.arange(views)[None] == reference[:, None]
                     camera_tokens = jnp.where(is_reference[..., None], learned[:, :1], learned[:, 1:])
-                x = x.at[:, :, 0].set(camera_tokens)
+                x = in_view = x.at[:, :, 0].set(camera_tokens)
             x, in_view = self._run_segment(segment, number, x, in_view, rotations)
             last = segment.stop - 1
             if on_tap and last in config.taps:

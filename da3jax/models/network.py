@@ -126,7 +126,7 @@ class Network(nn.Module):
 class NestedNetwork(nn.Module):
     """An any-view network beside a metric one. They run side by side; the metric one sees each view by itself.
 
-    Attributes are those of `Network`. The scale that brings the any-view result to metres is not applied here.
+    `config`, `dtype` and `stacked` are as in `Network`. The scale that brings the any-view result to metres is not applied here.
     """
 
     config: NestedConfig
@@ -188,7 +188,7 @@ def forward(
         ValueError: shapes, dtypes, names or a combination that this network does not take.
     """
     nested = isinstance(config, NestedConfig)
-    stacked = is_stacked(params["anyview"] if nested else params)
+    stacked = is_stacked(params.get("anyview", params) if nested else params)
     if stacked and export_feat_layers:  # a feature may be wanted from the middle of a scan
         params, stacked = unstack_layers(params, config), False
     network = build_network(config, dtype=dtype, stacked=stacked)
@@ -247,7 +247,8 @@ def _check(config: ModelConfig, images, extrinsics, intrinsics, ref_view_strateg
         raise ValueError("one of extrinsics and intrinsics is missing; the network is conditioned on both or on none")
     if extrinsics is not None:
         if config.camera is None or config.backbone.alt_start == -1:
-            raise ValueError(f"{config.name} has no camera encoder; it takes no extrinsics")
+            missing = "camera encoder" if config.camera is None else "alt_start, from which block on a token is a camera's"
+            raise ValueError(f"{config.name} has no {missing}; it takes no extrinsics")
         if extrinsics.shape not in [(batch, views, rows, 4) for rows in (3, 4)]:
             raise ValueError(
                 f"extrinsics have shape {extrinsics.shape}; for these images they are {(batch, views, 3, 4)} or {(batch, views, 4, 4)}"

@@ -49,7 +49,13 @@ def scan_plan(config: BackboneConfig) -> list[Segment]:
 
 
 def is_stacked(params: Params) -> bool:
-    """Whether `params` of one network are in the scanned form."""
+    """Whether `params` of one network are in the scanned form.
+
+    Raises:
+        ValueError: they are the parameters of no network.
+    """
+    if "backbone" not in params:
+        raise ValueError(f"the parameters have the entries {', '.join(sorted(params))}; a network's are backbone, head, and so on")
     return any(name.startswith("segment_") for name in params["backbone"])
 
 
@@ -57,6 +63,8 @@ def stack_layers(params: Params, config: Config) -> Params:
     """`params` with the backbone's `blocks_I` as `segment_K/block_J`, stacked along a new first axis. Works on shapes, too."""
     if isinstance(config, NestedConfig):
         return {half: stack_layers(params[half], getattr(config, half)) for half in ("anyview", "metric")}
+    if is_stacked(params):
+        return params
     backbone = {name: leaf for name, leaf in params["backbone"].items() if not name.startswith("blocks_")}
     for index, segment in enumerate(scan_plan(config.backbone)):
         backbone[f"segment_{index}"] = {
@@ -70,6 +78,8 @@ def unstack_layers(params: Params, config: Config) -> Params:
     """The inverse of `stack_layers`."""
     if isinstance(config, NestedConfig):
         return {half: unstack_layers(params[half], getattr(config, half)) for half in ("anyview", "metric")}
+    if not is_stacked(params):
+        return params
     backbone = {name: leaf for name, leaf in params["backbone"].items() if not name.startswith("segment_")}
     for index, segment in enumerate(scan_plan(config.backbone)):
         for j in range(segment.period):

@@ -14,7 +14,7 @@ from da3jax.outputs.glb import write_glb
 from da3jax.outputs.npz import write_mini_npz, write_npz
 from da3jax.types import Prediction
 
-__all__ = ["FORMATS", "check_formats", "check_writable", "export"]
+__all__ = ["FORMATS", "check_formats", "check_options", "check_writable", "export"]
 
 FORMATS = ("npz", "mini_npz", "depth_vis", "glb")
 """Names that `export_format` accepts, several joined by hyphens."""
@@ -36,6 +36,14 @@ def check_formats(export_format: str) -> list[str]:
     return names
 
 
+def check_options(*, conf_thresh_percentile: float, num_max_points: int) -> None:
+    """Raises a ValueError for an option of `export` that is out of its range."""
+    if num_max_points < 1:
+        raise ValueError(f"num_max_points is {num_max_points}; it is at least 1")
+    if not 0 <= conf_thresh_percentile <= 100:
+        raise ValueError(f"conf_thresh_percentile is {conf_thresh_percentile}; it is between 0 and 100")
+
+
 def export(
     prediction: Prediction,
     export_format: str,
@@ -50,8 +58,8 @@ def export(
 
     | format      | file below `export_dir`        | what it holds                                       |
     |-------------|--------------------------------|-----------------------------------------------------|
-    | `npz`       | `exports/npz/results.npz`      | every field of the prediction                       |
-    | `mini_npz`  | `exports/mini_npz/results.npz` | the same without images, rays and features          |
+    | `npz`       | `exports/npz/results.npz`      | every field of the prediction but points            |
+    | `mini_npz`  | `exports/mini_npz/results.npz` | the same without images and features                |
     | `depth_vis` | `depth_vis/0000.jpg`, ...      | a photograph beside its coloured inverse depth      |
     | `glb`       | `scene.glb`                    | coloured points and camera frusta (see `write_glb`) |
 
@@ -75,10 +83,7 @@ def export(
         OSError: the folder or a file cannot be written.
     """
     formats = check_formats(export_format)
-    if num_max_points < 1:
-        raise ValueError(f"num_max_points is {num_max_points}; it is at least 1")
-    if not 0 <= conf_thresh_percentile <= 100:
-        raise ValueError(f"conf_thresh_percentile is {conf_thresh_percentile}; it is between 0 and 100")
+    check_options(conf_thresh_percentile=conf_thresh_percentile, num_max_points=num_max_points)
     prediction = jax.tree.map(np.asarray, prediction)
     _check_prediction(prediction, formats)
     check_writable(export_dir)

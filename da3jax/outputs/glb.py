@@ -131,7 +131,7 @@ def _cameras(prediction: Prediction, keep: np.ndarray) -> tuple[np.ndarray, np.n
         widths = [width / K[0, 0] * np.percentile(d, 98) for d, K in zip(depths, intrinsics, strict=True) if d.size]
         extrinsics[:, 0, 3] = -1.1 * max(widths, default=1.0) * np.arange(views)
     if assumed:
-        logger.warning("scene.glb: the prediction has no cameras; it shows %s", " and ".join(assumed))
+        logger.warning("scene.glb: the prediction lacks cameras, or a part of them; it assumes %s", " and ".join(assumed))
 
     for name, matrices in (("intrinsics", intrinsics), ("extrinsics", extrinsics)):
         for view, matrix in enumerate(matrices[:, :3, :3]):

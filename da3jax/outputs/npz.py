@@ -49,5 +49,5 @@ def _fields(prediction: Prediction) -> dict[str, np.ndarray]:
 
 def _write(fields: dict[str, np.ndarray], path: pathlib.Path) -> list[pathlib.Path]:
     with atomic(path) as temp:
-        np.savez_compressed(temp, allow_pickle=False, **fields)
+        np.savez_compressed(temp, **fields)
     return [path]

@@ -36,7 +36,7 @@ def resolve(source: str | os.PathLike, *, revision: str | None = None, offline: 
         progress: whether huggingface_hub shows its progress bars.
 
     Raises:
-        ValueError: `source` is neither a folder nor a hub id, or the revision does not exist.
+        ValueError: `source` is a folder and a revision is given, or it is neither a folder nor a hub id, or the revision does not exist.
         FileNotFoundError: the folder, the hub's model or one of its two files does not exist, or offline it is not in the cache.
         PermissionError: the model is gated, or the token is refused.
         ConnectionError: the hub cannot be reached, and the model is not in the cache.
@@ -44,6 +44,8 @@ def resolve(source: str | os.PathLike, *, revision: str | None = None, offline: 
     """
     path = pathlib.Path(source)
     if os.fspath(source) and path.is_dir():
+        if revision is not None:
+            raise ValueError(f"{path} is a folder, which has no revision {revision!r}; a revision goes with a hub id")
         return path
     release = find(source)
     _check_hub_id(source, path)

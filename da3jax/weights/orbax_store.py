@@ -38,7 +38,8 @@ _MAX_NAMED = 10
 
 def is_converted(directory: str | os.PathLike) -> bool:
     """Whether the folder looks like a converted checkpoint, whole or damaged; `load` says which."""
-    return (pathlib.Path(directory) / MANIFEST).is_file() or (pathlib.Path(directory) / PARAMS).is_dir()
+    folder = pathlib.Path(directory)
+    return (folder / MANIFEST).is_file() or ((folder / PARAMS).is_dir() and not (folder / "model.safetensors").exists())
 
 
 def save(directory: str | os.PathLike, params: Params, config: dict[str, Any]) -> None:

@@ -99,12 +99,8 @@ def save(params: Params, config: Config, folder: pathlib.Path) -> pathlib.Path:
     for name in (WEIGHTS, CONFIG):
         if (folder / name).exists():
             raise FileExistsError(f"{folder / name} is already there; name an empty folder, nothing is overwritten")
-    flat = traverse_util.flatten_dict(params)
-    expected = _shapes(config)
-    wrong = sorted("/".join(path) for path in flat.keys() ^ expected.keys())
-    wrong += sorted("/".join(path) for path in flat.keys() & expected.keys() if flat[path].shape != expected[path].shape)
-    if wrong:
-        raise ValueError(f"the parameters are not those of {config.name}: {_named(wrong)} do not fit (stacked layers are unstacked first)")
+    check_shapes(params, config, "the tree")
+    flat, expected = traverse_util.flatten_dict(params), _shapes(config)
     tensors = released_tensors(expected, config)
     made = not folder.exists()
     try:
@@ -130,6 +126,17 @@ def save(params: Params, config: Config, folder: pathlib.Path) -> pathlib.Path:
             raise type(error)(f"{folder} cannot be written: {error.strerror or error}") from error
         raise
     return folder
+
+
+def check_shapes(params: Params, config: Config, where: str) -> None:
+    """Raises a ValueError that names every parameter in which the tree, found in `where`, and the network differ."""
+    flat, expected = traverse_util.flatten_dict(params), _shapes(config)
+    wrong = sorted("/".join(path) for path in flat.keys() ^ expected.keys())
+    wrong += sorted("/".join(path) for path in flat.keys() & expected.keys() if flat[path].shape != expected[path].shape)
+    if wrong:
+        raise ValueError(
+            f"the parameters in {where} are not those of {config.name}: {_named(wrong)} do not fit (stacked layers are unstacked first)"
+        )
 
 
 @functools.lru_cache(maxsize=8)

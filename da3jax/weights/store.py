@@ -27,21 +27,43 @@ def load(source: str | pathlib.Path, *, revision: str | None = None, shardings: 
     """
     folder = hub.resolve(source, revision=revision)
     if orbax_store.is_converted(folder):
-        params, config = orbax_store.load(folder, shardings=shardings)
-        return params, load_config(config)
+        params, fields = orbax_store.load(folder, shardings=shardings)
+        try:
+            config = load_config(fields)
+        except ValueError as error:
+            raise ValueError(f"{folder}: {error}") from error
+        safetensors_store.check_shapes(params, config, str(folder))
+        return params, config
     return safetensors_store.load(folder, shardings=shardings)
 
 
 def save_pretrained(params: Params, config: Config, folder: str | pathlib.Path) -> pathlib.Path:
-    """Writes the released layout, `model.safetensors` and `config.json`, which PyTorch opens; as `safetensors_store.save`."""
+    """Writes the released layout, `model.safetensors` and `config.json`, which PyTorch opens, into a folder that has neither.
+
+    Raises:
+        FileExistsError: the folder already has weights or a configuration.
+        ValueError: `params` are not those of `config`, one entry a block.
+        OSError: the folder cannot be written.
+    """
     return safetensors_store.save(params, config, pathlib.Path(folder))
 
 
 def convert(source: str | pathlib.Path, out_dir: str | pathlib.Path, *, to: str = "orbax", revision: str | None = None) -> pathlib.Path:
     """Rewrites weights of any form as an Orbax checkpoint (`to="orbax"`) or in the released layout (`to="safetensors"`).
 
+    Args:
+        source: as `load`.
+        out_dir: a new or empty folder.
+        to: `orbax` or `safetensors`.
+        revision: as `load`.
+
     Returns:
         The folder written. An interrupted conversion leaves nothing that loads.
+
+    Raises:
+        ValueError: as `load`, or an unknown `to`.
+        FileExistsError: `out_dir` is a file, or not empty.
+        OSError: as `load`, or `out_dir` cannot be written.
     """
     one_of("to", to, ("orbax", "safetensors"))
     out_dir = pathlib.Path(out_dir)

@@ -1,5 +1,6 @@
 """The network gives what the official one gave for tiny configurations (tests/golden/make.py recorded it)."""
 
+import dataclasses
 import functools
 import pathlib
 
@@ -9,7 +10,7 @@ import pytest
 
 from convert.verify import errors, our_outputs
 from da3jax import weights
-from da3jax.models import Network, stack_layers
+from da3jax.models import Network, init_params, stack_layers
 from da3jax.models.reference_view import select_reference_view
 from tests.golden.cases import CASES, CONFIGS, thin
 
@@ -66,3 +67,23 @@ def test_unstacked_layers_are_the_stacked_ones():
         back = unstack_layers(stack_layers(tiny(name), config), config)
         assert jax.tree.structure(back) == jax.tree.structure(tiny(name))
         jax.tree.map(np.testing.assert_array_equal, back, tiny(name))
+
+
+def test_errors_see_what_is_no_number_and_an_array_of_zeros():
+    zeros, ones = np.zeros(3, np.float32), np.ones(3, np.float32)
+    assert errors("sky", np.float32([0, np.nan, 1]), ones) == (np.inf, np.inf)
+    assert errors("sky", zeros, zeros) == (0, 0)
+    assert errors("depth", np.float32([1, 1, 1.5]), ones)[0] == pytest.approx(0.5)
+    assert errors("sky", np.float32([1e-3, 0, 0]), zeros)[0] > 1
+
+
+def test_features_from_inside_a_scan_are_refused_where_they_would_be_lost():
+    config, params = CONFIGS["single_view"], tiny("single_view")
+    deep = dataclasses.replace(config, backbone=dataclasses.replace(config.backbone, depth=6, taps=(0, 3, 4, 5)))
+    images = np.zeros((1, 1, 14, 14, 3), np.float32)
+    shapes = jax.eval_shape(lambda: stack_layers(init_params(deep, jax.random.key(0)), deep))
+    with pytest.raises(ValueError, match=r"features of blocks \[2\] lie inside a scan"):
+        jax.eval_shape(lambda p: Network(deep, stacked=True).apply({"params": p}, images, export_feat_layers=(2,)), shapes)
+    assert stack_layers(stack_layers(params, config), config).keys() == params.keys()
+    with pytest.raises(ValueError, match="the parameters have the entries params; a network's are backbone, head"):
+        stack_layers({"params": params}, config)

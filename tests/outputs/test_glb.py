@@ -187,7 +187,7 @@ def test_without_cameras_a_field_of_view_is_assumed_and_views_stand_side_by_side
     with caplog.at_level(logging.WARNING):
         loaded = glb(bare, tmp_path)
     assert [record.getMessage() for record in caplog.records] == [
-        "scene.glb: the prediction has no cameras; it shows a field of view of 60° over the longer side of the image "
+        "scene.glb: the prediction lacks cameras, or a part of them; it assumes a field of view of 60° over the longer side of the image "
         "and views side by side along x"
     ]
     points = loaded.geometry["points"]

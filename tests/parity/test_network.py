@@ -72,7 +72,7 @@ def check(config, cases, *, stacked=False):
             errors = {name: figures for name, figures in errors.items() if not name.endswith("filled_depth")}
         name, (largest, _) = max(errors.items(), key=lambda item: item[1][0])
         print(f"{config.name}: {one}: worst {largest:.1e} ({name}), relative L2 {max(l2 for _, l2 in errors.values()):.1e}")
-        worst |= {(str(one), name): figure for name, (figure, _) in errors.items() if figure > (2e-5 if "tap" in name else BAR)}
+        worst |= {(str(one), name): figure for name, (figure, _) in errors.items() if not figure <= (2e-5 if "tap" in name else BAR)}
     assert not worst
 
 
@@ -112,6 +112,7 @@ def test_other_combinations():
         BackboneConfig(48, 7, 3, (0, 3, 4, 6), alt_start=3, qknorm_start=-1, rope_start=4, mlp="swiglu", pos_grid=8),
         BackboneConfig(32, 5, 2, (0, 1, 2, 4), alt_start=4, qknorm_start=0, rope_start=-1, cat_token=False),
         BackboneConfig(64, 6, 8, (1, 2, 3, 4), alt_start=0, qknorm_start=2, rope_start=0, pos_grid=8),
+        BackboneConfig(32, 4, 2, (0, 1, 2, 3), alt_start=3, qknorm_start=1, rope_start=3, pos_grid=5),
     ]
     cases = [Case(views=3, height=70, width=112, strategy="middle"), Case(views=2, height=112, width=112, poses=True)]
     for index, backbone in enumerate(backbones):

@@ -11,7 +11,8 @@ import time
 import jax
 import pytest
 
-from da3jax.weights import convert, load, save_pretrained
+from da3jax.config import load_config, to_dict
+from da3jax.weights import convert, load, orbax_store, save_pretrained
 from tests.weights.trees import equal
 
 ROOT = pathlib.Path(__file__).parents[2]
@@ -196,3 +197,15 @@ for i in range(10**6):
     assert {"0", "1"} <= set(finished)
     if number == signal.SIGINT:
         assert finished == sorted(path.name for path in tmp_path.iterdir())
+
+
+def test_a_converted_folder_of_another_network_is_refused(released_dir, tmp_path):
+    params, _ = load(released_dir)
+    orbax_store.save(tmp_path / "mixed", params, to_dict(load_config("da3-small")))
+    with pytest.raises(ValueError, match=r"the parameters in .*mixed are not those of da3-small: backbone/blocks_0\D"):
+        load(tmp_path / "mixed")
+
+
+def test_a_revision_goes_with_a_hub_id(released_dir):
+    with pytest.raises(ValueError, match="is a folder, which has no revision 'main'"):
+        load(released_dir, revision="main")
