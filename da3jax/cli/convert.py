@@ -4,9 +4,11 @@ import pathlib
 from typing import Annotated
 
 import typer
+from rich.console import Console
 
 from da3jax.cli.failures import failures_in_a_sentence
 from da3jax.cli.options import Revision, choice
+from da3jax.cli.run import timed
 
 
 @failures_in_a_sentence()
@@ -22,4 +24,7 @@ def command(
     """Released weights to a JAX checkpoint, and back."""
     from da3jax.weights import convert
 
-    typer.echo(convert(source, out_dir, to=to, revision=revision))
+    console = Console(stderr=True)
+    with timed(console, f"convert {source}"):
+        written = convert(source, out_dir, to=to, revision=revision, progress=console.is_terminal)
+    typer.echo(written)

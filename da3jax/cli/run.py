@@ -13,11 +13,18 @@ from da3jax.cli.options import RunOptions
 
 
 @contextlib.contextmanager
-def _step(console: Console, what: str) -> Iterator[None]:
+def timed(console: Console, what: str) -> Iterator[None]:
+    """Says how long `what` took."""
     start = time.perf_counter()
-    with console.status(Text(f"{what} …")):
-        yield
+    yield
     console.print(Text(f"{what}: {time.perf_counter() - start:.1f} s"), soft_wrap=True)
+
+
+@contextlib.contextmanager
+def step(console: Console, what: str) -> Iterator[None]:
+    """Shows that `what` goes on, and says how long it took."""
+    with timed(console, what), console.status(Text(f"{what} …")):
+        yield
 
 
 def run(images: Sequence[pathlib.Path], options: RunOptions, *, independent: bool = False) -> None:
@@ -33,13 +40,13 @@ def run(images: Sequence[pathlib.Path], options: RunOptions, *, independent: boo
     check_writable(options.export_dir)
     console = Console(stderr=True)
     folder = hub.resolve(options.model_dir, revision=options.revision, progress=console.is_terminal)
-    with _step(console, f"load {options.model_dir}"):
+    with step(console, f"load {options.model_dir}"):
         model = DepthAnything3.from_pretrained(folder, dtype=options.dtype)
     # What only the archives hold is computed for them only.
     archives = {"npz", "mini_npz"} & set(check_formats(options.export_format))
     unused = {"taps", "raw_gs", *(() if archives else ("ray", "metric_depth"))}
     outputs = [name for name in model.config.outputs if name not in unused]
-    with _step(console, f"{len(images)} view{'s' * (len(images) > 1)}, compiling included"):
+    with step(console, f"{len(images)} view{'s' * (len(images) > 1)}, compiling included"):
         prediction = model.inference(
             list(images),
             use_ray_pose=options.use_ray_pose,
@@ -49,7 +56,7 @@ def run(images: Sequence[pathlib.Path], options: RunOptions, *, independent: boo
             independent=independent,
             outputs=outputs,
         )
-    with _step(console, f"write {options.export_format}"):
+    with step(console, f"write {options.export_format}"):
         written = export(
             prediction,
             options.export_format,

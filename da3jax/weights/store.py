@@ -13,19 +13,22 @@ from da3jax.weights import hub, orbax_store, safetensors_store
 from da3jax.weights.placement import Shardings
 
 
-def load(source: str | pathlib.Path, *, revision: str | None = None, shardings: Shardings = None) -> tuple[Params, Config]:
+def load(
+    source: str | pathlib.Path, *, revision: str | None = None, shardings: Shardings = None, progress: bool = False
+) -> tuple[Params, Config]:
     """Parameters (float32, an entry a block) and configuration.
 
     Args:
         source: a hub id (`depth-anything/DA3-SMALL`), a folder as released, or a converted folder.
         revision: commit or branch for a hub id; by default the pinned one.
         shardings: where the leaves go: None, one `Sharding`, a tree of them, or a function of path and shape.
+        progress: whether a download shows its progress bars.
 
     Raises:
         ValueError: unknown or broken weights, each fault named.
         OSError: what is named is not there or cannot be fetched.
     """
-    folder = hub.resolve(source, revision=revision)
+    folder = hub.resolve(source, revision=revision, progress=progress)
     if orbax_store.is_converted(folder):
         params, fields = orbax_store.load(folder, shardings=shardings)
         try:
@@ -48,7 +51,9 @@ def save_pretrained(params: Params, config: Config, folder: str | pathlib.Path) 
     return safetensors_store.save(params, config, pathlib.Path(folder))
 
 
-def convert(source: str | pathlib.Path, out_dir: str | pathlib.Path, *, to: str = "orbax", revision: str | None = None) -> pathlib.Path:
+def convert(
+    source: str | pathlib.Path, out_dir: str | pathlib.Path, *, to: str = "orbax", revision: str | None = None, progress: bool = False
+) -> pathlib.Path:
     """Rewrites weights of any form as an Orbax checkpoint (`to="orbax"`) or in the released layout (`to="safetensors"`).
 
     Args:
@@ -56,6 +61,7 @@ def convert(source: str | pathlib.Path, out_dir: str | pathlib.Path, *, to: str 
         out_dir: a new or empty folder.
         to: `orbax` or `safetensors`.
         revision: as `load`.
+        progress: as `load`.
 
     Returns:
         The folder written. An interrupted conversion leaves nothing that loads.
@@ -70,7 +76,7 @@ def convert(source: str | pathlib.Path, out_dir: str | pathlib.Path, *, to: str 
     if out_dir.exists() and (not out_dir.is_dir() or any(out_dir.iterdir())):
         raise FileExistsError(f"{out_dir} is already there and not an empty folder; name another one, nothing is overwritten")
     with _on_the_host():
-        params, config = load(source, revision=revision)
+        params, config = load(source, revision=revision, progress=progress)
     if to == "safetensors":
         return save_pretrained(params, config, out_dir)
     orbax_store.save(out_dir, params, to_dict(config))

@@ -202,7 +202,7 @@ for i in range(10**6):
 def test_a_converted_folder_of_another_network_is_refused(released_dir, tmp_path):
     params, _ = load(released_dir)
     orbax_store.save(tmp_path / "mixed", params, to_dict(load_config("da3-small")))
-    with pytest.raises(ValueError, match=r"the parameters in .*mixed are not those of da3-small: backbone/blocks_0\D"):
+    with pytest.raises(ValueError, match=r"the parameters in .*mixed are not those of da3-small: backbone/blocks_1"):
         load(tmp_path / "mixed")
 
 
