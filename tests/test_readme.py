@@ -70,6 +70,13 @@ def test_the_table_of_variants_is_that_of_the_releases():
         assert release.licence in row
 
 
+def test_the_parity_table_has_every_variant():
+    from da3jax.config import PRESETS
+
+    section = README.split("## Parity")[1].split("##")[0]
+    assert all(f"| {name}" in section for name in PRESETS)
+
+
 def test_files_it_links_to_are_there():
     for target in re.findall(r"\]\(([^)#:]+)\)", README):
         assert (ROOT / target).exists(), target
