@@ -1,6 +1,7 @@
 """Every test sees eight CPU devices; a silent rank promotion is an error; what one test has compiled, others find in a cache."""
 
 import os
+import signal
 import tempfile
 
 os.environ["JAX_PLATFORMS"] = "cpu"
@@ -11,6 +12,9 @@ os.environ["XLA_FLAGS"] = " ".join(
         "--xla_cpu_collective_call_terminate_timeout_seconds=600",
     )
 )
+
+# A process started in the background may ignore Ctrl-C, and hands that on to those that tests interrupt.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 if "PYTEST_XDIST_WORKER" not in os.environ:  # workers share that of the process that started them
     _cache = tempfile.TemporaryDirectory(prefix="da3jax-tests-")
