@@ -215,12 +215,9 @@ def _run(params: Params, images: jax.Array, *, config: Config, use_ray_pose: boo
         solution = cameras_from_rays(output.ray, output.ray_conf)
         intrinsics = solution.intrinsics(*images.shape[2:4])
         output = dataclasses.replace(output, extrinsics=solution.extrinsics, intrinsics=intrinsics)
-    if "points" not in wanted:
-        pass
-    elif output.ray is not None:
-        points = points_from_rays(output.depth, output.ray)
-    elif output.extrinsics is not None:
-        points = unproject(output.depth, output.intrinsics, output.extrinsics)
+    if "points" in wanted:
+        rays = output.ray is not None
+        points = points_from_rays(output.depth, output.ray) if rays else unproject(output.depth, output.intrinsics, output.extrinsics)
     return _Result(output, solution, points)
 
 

@@ -49,7 +49,11 @@ _COARSE_CENTERS, _FINE_CENTERS = 8, 2
 @jax.tree_util.register_dataclass
 @dataclasses.dataclass(frozen=True)
 class Solution:
-    """Cameras of ray maps, one for each of the leading axes. Where `result` is not 0 they are the identity, and finite."""
+    """Cameras of ray maps, one for each of the leading axes.
+
+    Where `result` is not 0, least squares gives the identity rotation, focal lengths of 1, a centred principal point and no NaN; the
+    official method gives what it comes to.
+    """
 
     rotation: jax.Array
     """(..., 3, 3) camera-to-world."""
@@ -60,7 +64,7 @@ class Solution:
     principal_point: jax.Array
     """(..., 2) in half image sizes; 0 is the image centre."""
     residual: jax.Array
-    """(...,) root mean square angle, in radians, of the rays that count as inliers."""
+    """(...,) root mean square angle, in radians, of the inliers; by the official method their distance in the plane z = 1."""
     inlier_share: jax.Array
     """(...,) share of the confidence on rays within `inlier_angle`."""
     result: jax.Array
