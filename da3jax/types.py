@@ -68,11 +68,13 @@ class Views:
     images: Array
     """(1, S, H, W, 3) float32, ImageNet-normalised."""
     extrinsics: Array | None = None
-    """(1, S, 3 or 4, 4) world-to-camera, as given."""
+    """(1, S, 3, 4) world-to-camera, as given; NaN for a view that was given none."""
     intrinsics: Array | None = None
-    """(1, S, 3, 3) pixels of the processed images."""
+    """(1, S, 3, 3) pixels of the processed images; NaN for a view that was given none."""
     processed_images: np.ndarray | None = None
     """(S, H, W, 3) uint8, the same images to look at."""
+    from_image: np.ndarray | None = None
+    """(S, 3, 3) float64, from pixels (x, y, 1) of the upright image at its own size to those of the processed one."""
 
 
 @jax.tree_util.register_dataclass
@@ -100,9 +102,19 @@ class Prediction:
     """(N, H, W) bool; as in the official result, sky from 0.5 on."""
     processed_images: Array | None = None
     """(N, H, W, 3) uint8, what the network saw."""
+    from_image: Array | None = None
+    """(N, 3, 3) from pixels (x, y, 1) of the upright image at its own size to those of the processed one."""
     is_metric: bool = dataclasses.field(default=False, metadata={"static": True})
     """Whether depth and translations are in metres."""
     scale_factor: Array | None = None
-    """() what depth and translations were multiplied by to be in metres."""
+    """() what the network's depth and translations were multiplied by to be in metres; (N,) where each image is a scene of its own."""
+    scale_residual: Array | None = None
+    """() or (N,) metres: root mean square of what the lengths that gave the scale differ by after it."""
+    conditioned: tuple[str, ...] = dataclasses.field(default=(), metadata={"static": True})
+    """What the network was conditioned on: nothing, `extrinsics` (with focal lengths of a first pass), or `extrinsics` and `intrinsics`."""
+    alignment: Any = None
+    """With known extrinsics: the `da3jax.geometry.Alignment` from the network's world to theirs, and whether its rotation and scale are
+    determined. Where the scale is not, depth keeps the network's."""
     aux: dict[str, Array] = dataclasses.field(default_factory=dict)
-    """`feat_layer_I` (N, H/14, W/14, C) for each exported block I; `metric_depth` (N, H, W) of a nested network."""
+    """`feat_layer_I` (N, H/14, W/14, C) for each exported block I; `metric_depth` (N, H, W) metres, what a nested network's
+    metric half says by itself."""
