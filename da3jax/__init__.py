@@ -1,7 +1,7 @@
 """Depth Anything 3 in JAX and Flax: depth, rays and cameras from any number of images."""
 
 from da3jax import config, geometry
-from da3jax.inference import DepthAnything3
+from da3jax.inference import DepthAnything3, to_metres
 from da3jax.inputs import preprocess
 from da3jax.models import NestedNetwork, Network, forward, init_params, stack_layers, unstack_layers
 from da3jax.types import NetworkOutput, Prediction, Views
@@ -19,5 +19,6 @@ __all__ = [
     "init_params",
     "preprocess",
     "stack_layers",
+    "to_metres",
     "unstack_layers",
 ]

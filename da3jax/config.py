@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import difflib
+import math
 import pathlib
 import types
 import typing
@@ -15,6 +16,9 @@ import yaml
 
 PATCH_SIZE = 14
 """Pixels a side of a patch, in every variant."""
+
+CANONICAL_FOCAL = 300.0
+"""`canonical_focal` of the released metric network."""
 
 REF_VIEW_STRATEGIES = ("saddle_balanced", "saddle_sim_range", "middle", "first")
 """Ways to choose the reference view; the first is the default."""
@@ -125,8 +129,14 @@ class ModelConfig:
     head: DualDPTConfig | DPTConfig
     camera: CameraConfig | None = None
     gaussians: GaussianHeadConfig | None = None
+    canonical_focal: float | None = None
+    """Focal length, in pixels, at which depth is in metres: metres are depth · focal length / this. None: depth up to a scale."""
 
     def __post_init__(self):
+        if self.canonical_focal is not None and not 0 < self.canonical_focal < math.inf:
+            raise ValueError(f"canonical_focal is {self.canonical_focal}; it is a positive number of pixels")
+        if self.canonical_focal is not None and self.camera:
+            raise ValueError("canonical_focal with camera: depth would be in metres and cameras not; a nested network brings both there")
         for head in (self.head, self.gaussians):
             if head is None:
                 continue
@@ -165,6 +175,11 @@ class NestedConfig:
             raise ValueError("anyview of a nested network needs camera: the metric scale depends on the focal length")
         if "sky" not in self.metric.outputs:
             raise ValueError("metric of a nested network needs a dpt head with sky")
+        if self.metric.canonical_focal is None:
+            raise ValueError(
+                f"metric of a nested network needs canonical_focal, and {self.metric.name} has none: its depth is up to a scale; "
+                f"da3metric-large has one"
+            )
 
     @property
     def outputs(self) -> tuple[str, ...]:
@@ -186,13 +201,15 @@ def _anyview(
     return ModelConfig(name, backbone, DualDPTConfig(features, channels), CameraConfig(), **kwargs)
 
 
-def _single_view(name: str) -> ModelConfig:
-    return ModelConfig(name, BackboneConfig(1024, 24, 16, (4, 11, 17, 23), cat_token=False), DPTConfig(**_WIDE))
+def _single_view(name: str, **kwargs) -> ModelConfig:
+    return ModelConfig(name, BackboneConfig(1024, 24, 16, (4, 11, 17, 23), cat_token=False), DPTConfig(**_WIDE), **kwargs)
 
 
 _GIANT = _anyview(
     "da3-giant", 1536, 40, 24, (19, 27, 33, 39), 13, **_WIDE, mlp="swiglu", gaussians=GaussianHeadConfig(**_WIDE)
 )  # fmt: skip
+
+_METRIC = _single_view("da3metric-large", canonical_focal=CANONICAL_FOCAL)
 
 PRESETS: Mapping[str, Config] = types.MappingProxyType(
     {
@@ -203,8 +220,8 @@ PRESETS: Mapping[str, Config] = types.MappingProxyType(
             _anyview("da3-large", 1024, 24, 16, (11, 15, 19, 23), 8, **_WIDE),
             _GIANT,
             _single_view("da3mono-large"),
-            _single_view("da3metric-large"),
-            NestedConfig("da3nested-giant-large", _GIANT, _single_view("da3metric-large")),
+            _METRIC,
+            NestedConfig("da3nested-giant-large", _GIANT, _METRIC),
         )
     }
 )
@@ -291,6 +308,8 @@ def _value(hint: Any, value: Any, path: str) -> Any:
             raise ValueError(f"{path} is {value!r}; it is a list of {len(typing.get_args(kind))} integers")
         return tuple(value)
     scalar = str if typing.get_origin(kind) is Literal else kind
+    if scalar is float and type(value) is int:
+        return float(value)
     if not isinstance(value, scalar) or (scalar is int and isinstance(value, bool)):
         raise ValueError(f"{path} is {value!r}; it is of type {scalar.__name__}")
     return value

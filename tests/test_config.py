@@ -63,7 +63,16 @@ def test_to_dict_holds_plain_values_only():
         "head": {"type": "dpt", "features": 256, "channels": [256, 512, 1024, 1024], "sky": True},
         "camera": None,
         "gaussians": None,
+        "canonical_focal": None,
     }
+
+
+def test_a_canonical_focal_is_a_positive_number_and_what_makes_a_network_metric():
+    assert load_config({"preset": "da3mono-large", "canonical_focal": 250}).canonical_focal == 250.0
+    with pytest.raises(ValueError, match=r"canonical_focal is -1\.0; it is a positive number of pixels"):
+        load_config({"preset": "da3mono-large", "canonical_focal": -1})
+    with pytest.raises(ValueError, match="metric of a nested network needs canonical_focal, and da3mono-large has none"):
+        NestedConfig("pair", SMALL, PRESETS["da3mono-large"])
 
 
 def test_an_override_changes_only_what_it_names():

@@ -46,6 +46,16 @@ def number(low: float, high: float, help: str) -> Any:
     return typer.Option(help=help, callback=checked(check))
 
 
+def positive(help: str) -> Any:
+    """An option that takes a positive number."""
+
+    def check(value: float) -> None:
+        if not 0 < value < math.inf:
+            raise ValueError(f"{value} is out of range; it is a positive number")
+
+    return typer.Option(help=help, callback=checked(check))
+
+
 def _check_model(model_dir: str) -> None:
     from da3jax.weights.released import RELEASES
 
@@ -71,6 +81,13 @@ class RunOptions:
     model_dir: Annotated[
         str, typer.Option(help="Hub id, folder as released, or converted folder. See `da3jax models`.", callback=checked(_check_model))
     ] = ""
+    metric_model: Annotated[
+        str | None, typer.Option(help="A metric network, named likewise, to bring a scene of any network with cameras to metres.")
+    ] = None
+    aruco_size: Annotated[
+        float | None, positive("Side in metres of the black square of printed ArUco markers in the images, to bring the scene to metres.")
+    ] = None
+    aruco_dictionary: Annotated[str, typer.Option(help="Which set of markers was printed, by OpenCV's name.")] = "DICT_4X4_50"
     export_dir: Annotated[pathlib.Path, typer.Option(help="Folder to write to; nothing that is there is deleted.")] = pathlib.Path("result")
     export_format: Annotated[str, typer.Option(help="One format, or several joined by '-'.", callback=checked(_check_formats))] = "glb"
     process_res: Annotated[int, number(14, math.inf, "Pixels of a side of the images that the network sees, at least 14.")] = 504

@@ -1,6 +1,7 @@
 """Images in, files out: what `auto`, `image` and `images` share."""
 
 import contextlib
+import functools
 import pathlib
 import time
 from collections.abc import Iterator, Sequence
@@ -33,15 +34,19 @@ def run(images: Sequence[pathlib.Path], options: RunOptions, *, independent: boo
     Raises:
         ValueError, OSError: what the library refuses: an image, the model, the export folder.
     """
-    from da3jax import DepthAnything3
+    from da3jax import DepthAnything3, to_metres
     from da3jax.outputs import check_formats, check_writable, export
     from da3jax.weights import hub
 
     check_writable(options.export_dir)
+    if options.aruco_size is not None and independent and len(images) > 1:
+        raise ValueError("--aruco-size gives a scene its scale, and with --independent there are as many scenes as images; leave one out")
     console = Console(stderr=True)
-    folder = hub.resolve(options.model_dir, revision=options.revision, progress=console.is_terminal)
-    with step(console, f"load {options.model_dir}"):
-        model = DepthAnything3.from_pretrained(folder, dtype=options.dtype)
+    resolve = functools.partial(hub.resolve, progress=console.is_terminal)
+    folder = resolve(options.model_dir, revision=options.revision)
+    metric = None if options.metric_model is None else resolve(options.metric_model)
+    with step(console, f"load {options.model_dir}" + (f" and {options.metric_model}" if metric else "")):
+        model = DepthAnything3.from_pretrained(folder, metric_model=metric, dtype=options.dtype)
     # What only the archives hold is computed for them only.
     archives = {"npz", "mini_npz"} & set(check_formats(options.export_format))
     unused = {"taps", "raw_gs", *(() if archives else ("ray", "metric_depth"))}
@@ -56,6 +61,10 @@ def run(images: Sequence[pathlib.Path], options: RunOptions, *, independent: boo
             independent=independent,
             outputs=outputs,
         )
+    if options.aruco_size is not None:
+        prediction = to_metres(prediction, aruco_size=options.aruco_size, images=images, aruco_dictionary=options.aruco_dictionary)
+    if prediction.is_metric:
+        console.print("depth is in metres", highlight=False)
     with step(console, f"write {options.export_format}"):
         written = export(
             prediction,

@@ -24,6 +24,7 @@ from da3jax.geometry.conventions import (
     extrinsics_from_opengl,
     opengl_from_extrinsics,
 )
+from da3jax.geometry.length_scale import LengthScale, LengthScaleResult, scale_from_lengths
 from da3jax.geometry.pinhole import (
     fov_from_intrinsics,
     half_sizes_from_intrinsics,
@@ -34,6 +35,7 @@ from da3jax.geometry.pinhole import (
     unproject,
 )
 from da3jax.geometry.pose_encoding import decode_pose, encode_pose
+from da3jax.geometry.pose_normalization import normalize_poses
 from da3jax.geometry.procrustes import project_to_rotation
 from da3jax.geometry.ray_solver import Solution, cameras_from_rays
 from da3jax.geometry.rays import points_from_rays, rays_from_cameras, resample_rays
@@ -51,6 +53,8 @@ from da3jax.geometry.similarity import Similarity
 
 __all__ = [
     "Alignment",
+    "LengthScale",
+    "LengthScaleResult",
     "ScaleShift",
     "ScaleShiftResult",
     "Similarity",
@@ -74,6 +78,7 @@ __all__ = [
     "invert_intrinsics",
     "invert_rigid",
     "matrix_from_quaternion",
+    "normalize_poses",
     "opengl_from_extrinsics",
     "points_from_rays",
     "project",
@@ -84,6 +89,7 @@ __all__ = [
     "rotation_angle",
     "rotation_between",
     "rotation_from_axis_angle",
+    "scale_from_lengths",
     "to_homogeneous",
     "transform_points",
     "umeyama",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from functools import partial
 from typing import NamedTuple
 
@@ -11,11 +12,11 @@ from jax import lax
 
 from da3jax.geometry.rotations import matrix_from_quaternion
 
+_UNDECIDED = 8.0
+"""χ² of a principal point at which it goes half the way to the image centre; that of centred cameras is larger in e⁻⁴ of all cases."""
+
 Rays = tuple[jax.Array, jax.Array, jax.Array]
 """Points of the image plane (3, n), unit directions (S, 3, n), weights (S, n)."""
-
-_BLOCK = 2048
-"""Rays whose Jacobian stays in the cache."""
 
 
 class Camera(NamedTuple):
@@ -30,80 +31,103 @@ class Camera(NamedTuple):
         turn = matrix_from_quaternion(jnp.append(step[:3] / 2, 1))  # smooth, unlike an angle, at no turn
         return Camera(self.rotation @ turn, self.log_focal + step[3:5], self.principal_point + step[5:])
 
-    def directions(self, points: jax.Array) -> jax.Array:
-        """Unit directions (3, n), in the camera's frame, of points (3, n) of the image plane."""
+    def directions(self, points: jax.Array) -> tuple[jax.Array, jax.Array, jax.Array]:
+        """Unit directions, (n,) thrice, in the camera's frame, of points (3, n) of the image plane."""
         x, y = (points[:2] - self.principal_point[:, None]) * jnp.exp(-self.log_focal)[:, None]
         z = 1 / jnp.sqrt(1 + x * x + y * y)
-        return jnp.stack([x * z, y * z, z])
+        return x * z, y * z, z
+
+    def chords(self, points: jax.Array, directions: jax.Array) -> tuple[jax.Array, jax.Array, jax.Array]:
+        """Model minus rays (3, n), (n,) thrice, in the camera's frame."""
+        return tuple(aim - seen for aim, seen in zip(self.directions(points), self.rotation.T @ directions, strict=True))
+
+
+def inner(one: Sequence[jax.Array], other: Sequence[jax.Array]) -> jax.Array:
+    """Product of vectors of three arrays each: a sum that a compiler fuses with what is around it, unlike a reduction."""
+    return one[0] * other[0] + one[1] * other[1] + one[2] * other[2]
 
 
 def refined(camera: Camera, rays: Rays, steps: int, mode: str, inlier_angle: float, ok: jax.Array) -> Camera:
     """Gauss-Newton steps with weights of the moment, all views of a scene together."""
 
     def step(_, camera):
-        normal = jax.vmap(partial(_normal_equations, inlier_angle=inlier_angle), in_axes=(0, None, 0, 0))
-        return jax.vmap(Camera.moved)(camera, _coupled(*normal(camera, *rays), mode, ok))
+        normal, gradient, *_ = jax.vmap(partial(_equations, inlier_angle=inlier_angle), in_axes=(0, None, 0, 0))(camera, *rays)
+        return jax.vmap(Camera.moved)(camera, _coupled(normal, gradient, mode, ok))
 
     return lax.fori_loop(0, steps, step, camera)
 
 
-def _normal_equations(camera: Camera, points: jax.Array, directions: jax.Array, weights: jax.Array, inlier_angle: float):
-    """JᵀWJ (7, 7) and JᵀWr (7,) over all rays, some at a time, for their Jacobian to stay in the cache."""
-    count = points.shape[-1]
-    size = min(count, _BLOCK)
-    blocks = -(-count // size)
+def _equations(camera: Camera, points: jax.Array, directions: jax.Array, weights: jax.Array, inlier_angle: float):
+    """JᵀWJ (7, 7), JᵀWr (7,), rᵀWr and the weights W of the moment (n,).
 
-    def blocked(x: jax.Array) -> jax.Array:
-        padded = jnp.pad(x, [(0, 0)] * (x.ndim - 1) + [(0, blocks * size - count)])
-        return jnp.moveaxis(padded.reshape(*x.shape[:-1], blocks, size), -2, 0)
+    r is the chord from a ray to the model's direction (u, v, w), in the camera's frame, along two axes across that direction,
+    (q², −uv, −uw) / q and (0, w, −v) / q, where q² = 1 − u². So J depends on the pixel alone.
+    """
+    u, v, w = camera.directions(points)
+    chord = camera.chords(points, directions)
+    square = inner(chord, chord)
+    weights = weights / jnp.square(1 + square / inlier_angle**2)
+    q = jnp.sqrt(v * v + w * w)
+    zero, (a, b) = jnp.zeros_like(u), jnp.exp(-camera.log_focal)
+    # Three turns, two focal lengths, two coordinates of the principal point, and the chord itself.
+    first = [zero, w / q, -v / q, -u * q, u * v * v / q, -a * w * q, b * u * v * w / q, (chord[0] - u * square / 2) / q]
+    second = [-q, u * v / q, u * w / q, zero, -v * w / q, zero, -b * w * w / q, (w * chord[1] - v * chord[2]) / q]
+    first, second = jnp.stack(first), jnp.stack(second)
+    products = (first * weights[None]) @ first.T + (second * weights[None]) @ second.T
+    return products[:7, :7], products[:7, 7], products[7, 7], weights
 
-    def add(sums, rays):
-        return jax.tree.map(jnp.add, sums, _block_equations(camera, *rays, inlier_angle)), None
 
-    nothing = (jnp.zeros((7, 7), weights.dtype), jnp.zeros(7, weights.dtype))
-    return lax.scan(add, nothing, (blocked(points), blocked(directions), blocked(weights)))[0]
+def _regular(normal: jax.Array, ok: jax.Array) -> jax.Array:
+    """(S, 7, 7) that have an inverse."""
+    eye = jnp.eye(7, dtype=normal.dtype)
+    ridge = 4 * jnp.finfo(normal.dtype).eps * jnp.trace(normal, axis1=-2, axis2=-1)[:, None, None]
+    return jnp.where(ok[:, None, None], normal + ridge * eye[None], eye[None])
 
 
-def _block_equations(camera: Camera, points: jax.Array, directions: jax.Array, weights: jax.Array, inlier_angle: float):
-    """The same of some rays: chords between the model's directions and the rays, in the camera's frame."""
-    seen = camera.rotation.T @ directions
-    aim = camera.directions(points)
-    residual = aim - seen
-    weights = weights / jnp.square(1 + jnp.sum(residual * residual, axis=0) / inlier_angle**2)
-    (x, y, z), (u, v, w) = seen, aim
-    zero = jnp.zeros_like(x)
-    by_x, by_y = (jnp.stack(slope) * w[None] for slope in ([1 - u * u, -u * v, -u * w], [-u * v, 1 - v * v, -v * w]))  # x/z, y/z
-    jacobian = jnp.stack(
-        [
-            *(jnp.stack(turn) for turn in ([zero, -z, y], [z, zero, -x], [-y, x, zero])),
-            -(u / w)[None] * by_x,
-            -(v / w)[None] * by_y,
-            -jnp.exp(-camera.log_focal[0]) * by_x,
-            -jnp.exp(-camera.log_focal[1]) * by_y,
-        ]
-    )  # (7, 3, n)
-    weighted = (jacobian * weights[None, None]).reshape(7, -1)
-    return weighted @ jacobian.reshape(7, -1).T, weighted @ residual.reshape(-1)
+def _eliminated(normal: jax.Array) -> tuple[jax.Array, jax.Array]:
+    """How the first five follow the principal point, with a minus sign (S, 5, 2), and what it is then weighted with (S, 2, 2)."""
+    own, cross, common = normal[:, :5, :5], normal[:, :5, 5:], normal[:, 5:, 5:]
+    response = jnp.linalg.solve(own, cross)
+    return response, common - jnp.swapaxes(cross, -1, -2) @ response
 
 
 def _coupled(normal: jax.Array, gradient: jax.Array, mode: str, ok: jax.Array) -> jax.Array:
     """Newton steps (S, 7) from (S, 7, 7) and (S, 7): principal points free, all moving alike, or not at all."""
-    eye = jnp.eye(7, dtype=normal.dtype)
-    ridge = 4 * jnp.finfo(normal.dtype).eps * jnp.trace(normal, axis1=-2, axis2=-1)[:, None, None]
-    normal = jnp.where(ok[:, None, None], normal + ridge * eye[None], eye[None])
+    normal = _regular(normal, ok)
     gradient = jnp.where(ok[:, None], gradient, 0)
     if mode == "free":
         return -jnp.linalg.solve(normal, gradient[..., None])[..., 0]
-    own, cross, common = normal[:, :5, :5], normal[:, :5, 5:], normal[:, 5:, 5:]
     # Two solutions, not one: the derivative's transpose has to see that only the first depends on the gradient.
-    step, response = -jnp.linalg.solve(own, gradient[:, :5, None])[..., 0], jnp.linalg.solve(own, cross)
+    step = -jnp.linalg.solve(normal[:, :5, :5], gradient[:, :5, None])[..., 0]
+    response, left = _eliminated(normal)
     shift = jnp.zeros(2, normal.dtype)
     if mode == "shared":  # eliminate each view's own five, sum what is left
-        left = jnp.where(ok[:, None, None], common - jnp.swapaxes(cross, -1, -2) @ response, 0).sum(axis=0)
-        right = jnp.where(ok[:, None], gradient[:, 5:] + (jnp.swapaxes(cross, -1, -2) @ step[..., None])[..., 0], 0).sum(axis=0)
+        left = jnp.where(ok[:, None, None], left, 0).sum(axis=0)
+        right = gradient[:, 5:] + (jnp.swapaxes(normal[:, :5, 5:], -1, -2) @ step[..., None])[..., 0]
+        right = jnp.where(ok[:, None], right, 0).sum(axis=0)
         shift = -jnp.linalg.solve(left + jnp.where(ok.any(), 0, 1) * jnp.eye(2, dtype=left.dtype), right)
     step = jnp.where(ok[:, None], step - response @ shift, 0)
     return jnp.concatenate([step, jnp.broadcast_to(jnp.where(ok[:, None], shift[None], 0), (len(step), 2))], axis=-1)
+
+
+def settled(camera: Camera, rays: Rays, inlier_angle: float, ok: jax.Array) -> Camera:
+    """Principal points nearer to the image centre, the less the rays tell them from it, and the other five as then fits best.
+
+    A turn looks much like a shift of the principal point, so that what noise adds to the one it adds to the other. χ² = pᵀ Σ⁻¹ p says
+    how far the principal point p is off centre in terms of its noise Σ, which residuals and weights tell; p is multiplied by
+    χ⁴ / (χ⁴ + 8²). That is 1 for exact rays, and for any camera that is clearly off centre; Stein's estimator, but smooth.
+    """
+    equations = jax.vmap(partial(_equations, inlier_angle=inlier_angle), in_axes=(0, None, 0, 0))
+    normal, _, square, weights = equations(camera, *rays)
+    response, left = _eliminated(_regular(normal, ok))
+    total = jnp.where(ok, weights.sum(axis=-1), 1)
+    # What JᵀWr varies by is JᵀWJ times this: a ray's variance along each of two axes, rounding included, by Σ w² / Σ w.
+    noise = (square / total / 2 + jnp.finfo(square.dtype).eps ** 2) * jnp.where(ok, jnp.sum(weights**2, axis=-1), 1) / total
+    off = (camera.principal_point / jnp.sqrt(noise)[:, None])[..., None]
+    chi_square = jnp.clip((jnp.swapaxes(off, -1, -2) @ left @ off)[:, 0, 0], 0, 1e12)  # rounding may go below, the square too far above
+    shift = -camera.principal_point / (1 + jnp.square(chi_square / _UNDECIDED))[:, None]
+    step = jnp.concatenate([-(response @ shift[..., None])[..., 0], shift], axis=-1)
+    return jax.vmap(Camera.moved)(camera, step)
 
 
 @partial(jax.custom_jvp, nondiff_argnums=(0, 1))
@@ -130,4 +154,5 @@ def no_step_jvp(mode: str, inlier_angle: float, primals: tuple, tangents: tuple)
 
 def squared_chords(camera: Camera, points: jax.Array, directions: jax.Array) -> jax.Array:
     """(n,) between model and rays: near zero the square of the angle, and exact where the cosine is not."""
-    return jnp.sum(jnp.square(camera.directions(points) - camera.rotation.T @ directions), axis=0)
+    chords = camera.chords(points, directions)
+    return inner(chords, chords)

@@ -8,7 +8,9 @@ A ray map holds for every pixel p of the canonical image plane the direction R K
 2. fits it to a thinned map, weights falling with the angle between ray and fit (Geman-McClure) while what counts as an outlier shrinks;
    and splits it into rotation, focal lengths and principal point, exactly, wherever the principal point is;
 3. refines these seven numbers by Gauss-Newton steps on the chord between unit directions, over all rays;
-4. takes the geometric median of the origins, rays with wrong directions left out, for the centre.
+4. moves the principal point, and the other five with it, the nearer to the image centre the less the rays tell it from there, for noise in
+   it is noise in the rotation; one that is clearly off centre, by some of its standard deviations, stays, and so does one of exact rays;
+5. takes the geometric median of the origins, rays with wrong directions left out, for the centre.
 
 Only directions count, not their lengths. Derivatives are those of the minimum (implicit function theorem), in forward and reverse mode.
 """
@@ -28,7 +30,7 @@ from da3jax.geometry.geometric_median import geometric_median, weighted_mean
 from da3jax.geometry.homography import decompose, homographies_of_four, homography, image_plane
 from da3jax.geometry.official_ray_solver import official_cameras, sample_indices
 from da3jax.geometry.pinhole import intrinsics_from_half_sizes
-from da3jax.geometry.ray_refinement import Camera, no_step, refined, squared_chords
+from da3jax.geometry.ray_refinement import Camera, inner, no_step, refined, settled, squared_chords
 from da3jax.geometry.rigid import invert_rigid
 
 OK, TOO_FEW_RAYS, DEGENERATE = 0, 1, 2
@@ -176,6 +178,8 @@ def _solve_scene(plane: np.ndarray, ray: jax.Array, conf: jax.Array, mode: str, 
     camera = refine(start, (coarse_points, *fixed_coarse), steps=_COARSE_STEPS)
     camera = refine(camera, (points, *fixed), steps=_FINE_STEPS)
     camera = jax.vmap(Camera.moved)(camera, no_step(mode, inlier_angle, camera, ok, points, directions, weights))
+    if mode == "free":
+        camera = settled(camera, (points, directions, weights), inlier_angle, ok)
 
     tiny = jnp.finfo(ray.dtype).tiny
     chords = jax.vmap(squared_chords, in_axes=(0, None, 0))
@@ -230,8 +234,8 @@ def _start(
     """One view's camera by homographies under narrowing weights, and the result code."""
     thin = max(1, points.shape[-1] // _JURY)
     tries = homographies_of_four(points[:, fours], directions[:, fours])
-    chords, _ = _chords_of(tries, points[:, ::thin], directions[:, ::thin])
-    votes = jnp.sum(weights[None, ::thin] / (1 + chords / (2 * inlier_angle) ** 2), axis=-1)
+    chords, _ = jax.vmap(_chords_of, in_axes=(0, None, None))(tries, points[:, ::thin], directions[:, ::thin])
+    votes = (1 / (1 + chords / (2 * inlier_angle) ** 2)) @ weights[::thin]
     best = tries[jnp.argmax(jnp.where(jnp.isfinite(votes), votes, -1))]
 
     def narrow(carry, width):
@@ -250,11 +254,10 @@ def _start(
 
 
 def _chords_of(matrix: jax.Array, points: np.ndarray, directions: jax.Array) -> tuple[jax.Array, jax.Array]:
-    """Squared chords (..., n) between directions and where homographies (..., 3, 3) send the points; the squared lengths they give them."""
-    aim = jnp.einsum("...ij,jn->i...n", matrix, points)
-    square = jnp.maximum(jnp.sum(aim * aim, axis=0), jnp.finfo(aim.dtype).tiny)
-    directions = jnp.expand_dims(directions, range(1, aim.ndim - 1))
-    return 2 - 2 * jnp.sum(directions * aim, axis=0) / jnp.sqrt(square), square
+    """Squared chords (n,) between directions and where a homography (3, 3) sends the points; the squared lengths it gives them."""
+    aim = [inner(row, points) for row in matrix]
+    square = jnp.maximum(inner(aim, aim), jnp.finfo(matrix.dtype).tiny)
+    return 2 - 2 * inner(directions, aim) / jnp.sqrt(square), square
 
 
 def _spread_fours(height: int, width: int) -> np.ndarray:

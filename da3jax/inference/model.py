@@ -9,7 +9,7 @@ import time
 from collections.abc import Sequence
 from functools import partial
 from operator import index, itemgetter
-from typing import Any, NamedTuple
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -18,18 +18,16 @@ import numpy as np
 from da3jax import outputs as formats
 from da3jax import weights
 from da3jax.config import REF_VIEW_STRATEGIES, Config, NestedConfig, load_config, one_of
-from da3jax.geometry import Solution, cameras_from_rays, points_from_rays, unproject
+from da3jax.inference.prediction import to_prediction
+from da3jax.inference.program import KnownCameras, Result, Task, run
 from da3jax.inputs import preprocess
-from da3jax.models import compute_dtype, forward, is_stacked, stack_layers, unstack_layers
-from da3jax.types import NetworkOutput, Params, Prediction
+from da3jax.models import compute_dtype, is_stacked, stack_layers, unstack_layers
+from da3jax.types import Params, Prediction, Views
 
 logger = logging.getLogger(__name__)
 
 IMAGES_AT_A_TIME = 8
 """Images that go through the network together when each is its own scene."""
-
-SKY_MASK_THRESHOLD = 0.5
-"""From here on `Prediction.sky` is true, as in the official result."""
 
 
 class DepthAnything3:
@@ -54,24 +52,39 @@ class DepthAnything3:
         """
         self.params, self.config, self.dtype = params, load_config(config), dtype
         compute_dtype(dtype)
-        static = ("use_ray_pose", "ref_view_strategy", "outputs", "export_feat_layers")
-        self._run = jax.jit(partial(_run, config=self.config, dtype=dtype), static_argnames=static)
+        self._run = jax.jit(partial(run, config=self.config, dtype=dtype), static_argnames="task")
 
     @classmethod
-    def from_pretrained(cls, source: str | pathlib.Path, *, dtype: str | None = None, revision: str | None = None) -> DepthAnything3:
+    def from_pretrained(
+        cls,
+        source: str | pathlib.Path,
+        *,
+        metric_model: str | pathlib.Path | None = None,
+        dtype: str | None = None,
+        revision: str | None = None,
+    ) -> DepthAnything3:
         """Loads weights.
 
         Args:
             source: hub id (`depth-anything/DA3-SMALL`), a folder as released, or one that `da3jax convert` wrote.
+            metric_model: likewise, of a metric network (`depth-anything/DA3METRIC-LARGE`) that brings the scenes of any network with
+                cameras to metres, as in the released nested ones.
             dtype: of the products in the backbone; None for float32 on CPU and bfloat16 on accelerators.
-            revision: commit or branch of a hub id; by default the one this version of da3jax was made for.
+            revision: commit or branch of a hub id; by default the one this version of da3jax was made for. Of `source` alone.
 
         Raises:
-            ValueError: the weights are broken or not those of the network beside them; all faults are named.
+            ValueError: the weights are broken or not those of the network beside them, all faults named; or the two make no pair.
             OSError: they are not there, or cannot be fetched.
         """
         compute_dtype(dtype)
         params, config = weights.load(source, revision=revision)
+        if metric_model is not None:
+            if isinstance(config, NestedConfig):
+                raise ValueError(f"{config.name} has a metric half already; metric_model goes with an any-view network")
+            metric_params, metric = weights.load(metric_model)
+            if isinstance(metric, NestedConfig):
+                raise ValueError(f"metric_model is {metric.name}, a pair by itself; it is a metric network, like da3metric-large")
+            params, config = {"anyview": params, "metric": metric_params}, NestedConfig(f"{config.name}+{metric.name}", config, metric)
         backbone = (config.anyview if isinstance(config, NestedConfig) else config).backbone
         # Scanned layers compile faster, and cost nothing on an accelerator; a CPU runs the loop 10 % faster.
         if jax.default_backend() != "cpu" and backbone.depth >= 24:
@@ -96,6 +109,9 @@ class DepthAnything3:
         self,
         image: Sequence[Any] | str | pathlib.Path,
         *,
+        extrinsics: Sequence[np.ndarray | None] | np.ndarray | None = None,
+        intrinsics: Sequence[np.ndarray | None] | np.ndarray | None = None,
+        align_to_input_ext_scale: bool = True,
         use_ray_pose: bool = False,
         ref_view_strategy: str = REF_VIEW_STRATEGIES[0],
         process_res: int = 504,
@@ -112,8 +128,26 @@ class DepthAnything3:
     ) -> Prediction:
         """Depth, rays and cameras of some images; names and defaults are those of the official API.
 
+        Cameras that are known (None stands for a view whose camera is not) serve as far as they go:
+
+        | known                   | what happens                                                                                         |
+        |-------------------------|------------------------------------------------------------------------------------------------------|
+        | both, of all views      | the network is conditioned on them, and the result is brought into their world, at their scale       |
+        | extrinsics of all views | the same, with intrinsics of a first pass of the network where there are none                        |
+        | extrinsics of some      | the network is not conditioned, which it was never trained for; the result is aligned to those known |
+        | intrinsics alone        | they do not condition the network; they are the result's, and metres and points follow from them     |
+
+        Known cameras come back as they were given. `Prediction.conditioned` and `Prediction.alignment` say what happened: one view, or
+        cameras that only turn, determine no scale, and depth keeps the network's.
+
+        A metric network gives metres where focal lengths are known, from `intrinsics` or a photograph's EXIF; a nested one, or one
+        loaded with `metric_model`, always, unless the result is brought to the scale of known extrinsics.
+
         Args:
             image: files, PIL images or arrays (H, W, 3), (H, W, 4) or (H, W) of uint8 or uint16: views of one scene, in any order.
+            extrinsics: (N, 3 or 4, 4) world-to-camera with OpenCV axes; or a list of such matrices, None for a view without.
+            intrinsics: (N, 3, 3) in pixels of the upright images at their own size; or a list, None for a view without.
+            align_to_input_ext_scale: False leaves depth and rays as the network has them and brings the known cameras into its world.
             use_ray_pose: cameras are fitted to the rays (`da3jax.geometry.cameras_from_rays`) instead of decoded from the special token.
             ref_view_strategy: how the view whose frame is the world is chosen, from three views on.
             process_res: pixels of the side that `process_res_method` names.
@@ -141,23 +175,30 @@ class DepthAnything3:
             formats.check_formats(export_format)
             formats.check_options(conf_thresh_percentile=conf_thresh_percentile, num_max_points=num_max_points)
             formats.check_writable(export_dir)
-        views = preprocess(image, process_res=process_res, process_res_method=process_res_method)
-        options = {
-            "use_ray_pose": use_ray_pose,
-            "ref_view_strategy": ref_view_strategy,
-            "outputs": self._outputs(outputs, use_ray_pose),
-            "export_feat_layers": () if export_feat_layers is None else tuple(map(index, export_feat_layers)),
-        }
+        views = preprocess(
+            image,
+            extrinsics=extrinsics,
+            intrinsics=intrinsics,
+            use_exif=not isinstance(self.config, NestedConfig) and self.config.canonical_focal is not None,
+            process_res=process_res,
+            process_res_method=process_res_method,
+        )
+        views = self._usable(views, independent)
+        task = Task(
+            outputs=self._outputs(outputs, views, use_ray_pose),
+            use_ray_pose=use_ray_pose,
+            ref_view_strategy=ref_view_strategy,
+            export_feat_layers=() if export_feat_layers is None else tuple(map(index, export_feat_layers)),
+            independent=independent,
+            align_to_input_ext_scale=align_to_input_ext_scale,
+            **self._use_of_cameras(views),
+        )
         start = time.perf_counter()
-        images = np.asarray(views.images)
-        result = self._run_independent(images, options) if independent else self._run(self.params, images, **options)
-        if independent:
-            result = result._replace(network=dataclasses.replace(result.network, extrinsics=None))
-        prediction = _prediction(result, views.processed_images)
+        known = KnownCameras.of(views.extrinsics, views.intrinsics)
+        result = (self._run_independent if independent else self._run_jointly)(np.asarray(views.images), known, task)
+        prediction = to_prediction(result, views, task, self.config)
         prediction = jax.device_get(prediction) if as_numpy else jax.block_until_ready(prediction)
-        if use_ray_pose and (degenerate := np.flatnonzero(result.solution.result).tolist()):
-            logger.warning("the rays of views %s determine no camera; theirs is the identity", degenerate)
-        logger.info("%d images of %d × %d in %.2f s", images.shape[1], *images.shape[2:4], time.perf_counter() - start)
+        logger.info("%d images of %d × %d in %.2f s", *views.images.shape[1:4], time.perf_counter() - start)
         if export_dir is not None:
             formats.export(
                 prediction,
@@ -169,74 +210,85 @@ class DepthAnything3:
             )
         return prediction
 
-    def _outputs(self, outputs: Sequence[str] | None, use_ray_pose: bool) -> tuple[str, ...]:
+    def _usable(self, views: Views, independent: bool) -> Views:
+        """The views without known cameras that this network has no use for; refuses those that contradict the call."""
+        if views.extrinsics is not None and "cameras" not in self.config.outputs:
+            raise ValueError(f"{self.config.name} predicts no cameras that extrinsics could be compared with; it takes intrinsics alone")
+        if views.extrinsics is not None and independent:
+            raise ValueError("extrinsics place the views in one world, which independent images do not share; leave one of the two out")
+        if "cameras" in self.config.outputs or (views.intrinsics is None and self.config.canonical_focal is None):
+            return views
+        known = np.full(views.images.shape[1], False) if views.intrinsics is None else np.isfinite(views.intrinsics[0, :, 0, 0])
+        if known.all():
+            return views
+        unknown = np.flatnonzero(~known).tolist()
+        logger.warning("views %s have no known focal length; without it the depth of none is brought to metres or to points", unknown)
+        return dataclasses.replace(views, intrinsics=None)
+
+    def _use_of_cameras(self, views: Views) -> dict[str, bool]:
+        """The fields of a `Task` that follow from what is known."""
+        anyview = self.config.anyview if isinstance(self.config, NestedConfig) else self.config
+        takes_cameras = anyview.camera is not None and anyview.backbone.alt_start != -1
+        extrinsics, intrinsics = (0 if x is None else np.isfinite(x[0, :, 0, 0]).sum() for x in (views.extrinsics, views.intrinsics))
+        count = views.images.shape[1]
+        conditioned = takes_cameras and bool(extrinsics == count)
+        if 0 < extrinsics < count:
+            logger.info(
+                "extrinsics of %d of %d views: the network is not conditioned on them, the result is aligned to them", extrinsics, count
+            )
+        if intrinsics and not extrinsics and takes_cameras:
+            logger.info("intrinsics without extrinsics do not condition the network; they replace its own in the result")
+        if conditioned and intrinsics < count:
+            logger.info("intrinsics of %d of %d views: a first pass of the network gives the others", intrinsics, count)
+        return {
+            "conditioned": conditioned,
+            "first_pass": conditioned and bool(intrinsics < count),
+            "in_metres": anyview is self.config and anyview.canonical_focal is not None and bool(intrinsics),
+        }
+
+    def _outputs(self, outputs: Sequence[str] | None, views: Views, use_ray_pose: bool) -> tuple[str, ...]:
         known = [name for name in self.config.outputs if name not in ("taps", "raw_gs")]
-        points = ["points"] if {"ray", "cameras"} & set(known) else []
-        names = (outputs,) if isinstance(outputs, str) else tuple([*known, *points] if outputs is None else outputs)
+        intrinsics_known = views.intrinsics is not None and np.isfinite(views.intrinsics).all()
+        possible = [*known, "points"] if {"ray", "cameras"} & set(known) or intrinsics_known else known
+        names = (outputs,) if isinstance(outputs, str) else tuple(possible if outputs is None else outputs)
         for name in names:
-            one_of(f"output of {self.config.name}", name, [*known, *points])
-        if "points" in names and not {"ray", "cameras"} & set(names) and not use_ray_pose:
+            one_of(f"output of {self.config.name}", name, possible)
+        if "points" in names and not ({"ray", "cameras"} & set(names) or use_ray_pose or intrinsics_known):
             raise ValueError(f"outputs {list(names)} lacks 'ray' or 'cameras', which points are made of")
         if "depth" not in names:
             raise ValueError(f"outputs {list(names)} lacks 'depth', which every prediction has; da3jax.forward computes the others alone")
+        if isinstance(self.config, NestedConfig):  # without these depth is not in metres
+            names = (*names, "cameras", "sky", "metric_depth")
+        if views.extrinsics is not None:
+            names = (*names, "cameras")
         if use_ray_pose:
             if "ray" not in known:
                 raise ValueError(f"use_ray_pose needs rays, which {self.config.name} does not predict; it has {', '.join(known)}")
             names = (*(name for name in names if name != "cameras"), "ray")
         return tuple(name for name in (*known, "points") if name in names)  # one program whatever the order
 
-    def _run_independent(self, images: np.ndarray, options: dict[str, Any]) -> _Result:
+    def _run_jointly(self, images: np.ndarray, known: KnownCameras, task: Task) -> Result:
+        """All views of (1, S, H, W, 3) as one scene; what they leave open is said."""
+        result = self._run(self.params, images, known, task=task)
+        if result.alignment is not None:
+            if not result.alignment.scale_determined.all():
+                logger.warning(
+                    "the known cameras, or the predicted ones, stand in one place, which determines no scale: depth keeps the network's"
+                )
+            if not result.alignment.rotation_determined.all():
+                logger.warning(
+                    "the known cameras contradict the predicted ones so much that the turn between their worlds is not determined"
+                )
+        return result
+
+    def _run_independent(self, images: np.ndarray, known: KnownCameras, task: Task) -> Result:
         """Each view of (1, S, H, W, 3) as a scene of one view; groups of one size, so that one program serves all."""
-        scenes = images[0][:, None]
-        group = min(len(scenes), IMAGES_AT_A_TIME)
+        scenes = jax.tree.map(lambda views: views[0][:, None], (images, known))
+        count = images.shape[1]
+        group = min(count, IMAGES_AT_A_TIME)
         results = []
-        for start in range(0, len(scenes), group):
-            part = scenes[start : start + group]
-            padded = np.concatenate([part, np.repeat(part[-1:], group - len(part), axis=0)])
-            out = self._run(self.params, padded, **options)
-            results.append(jax.tree.map(itemgetter(slice(len(part))), out))
+        for start in range(0, count, group):
+            rows = np.minimum(np.arange(start, start + group), count - 1)
+            out = self._run(self.params, *jax.tree.map(itemgetter(rows), scenes), task=task)
+            results.append(jax.tree.map(itemgetter(slice(count - start)), out))
         return jax.tree.map(lambda *leaves: jnp.concatenate(leaves), *results)
-
-
-class _Result(NamedTuple):
-    """What one program gives, over (B, S)."""
-
-    network: NetworkOutput
-    solution: Solution | None
-    points: jax.Array | None
-
-
-def _run(params: Params, images: jax.Array, *, config: Config, use_ray_pose: bool, **options: Any) -> _Result:
-    """The network; with `use_ray_pose` cameras out of its rays in the place of its own; and world points."""
-    wanted = options.pop("outputs")
-    names = tuple(name for name in wanted if name != "points")
-    output, solution, points = forward(params, images, config=config, outputs=names, **options), None, None
-    if use_ray_pose:
-        solution = cameras_from_rays(output.ray, output.ray_conf)
-        intrinsics = solution.intrinsics(*images.shape[2:4])
-        output = dataclasses.replace(output, extrinsics=solution.extrinsics, intrinsics=intrinsics)
-    if "points" in wanted:
-        rays = output.ray is not None
-        points = points_from_rays(output.depth, output.ray) if rays else unproject(output.depth, output.intrinsics, output.extrinsics)
-    return _Result(output, solution, points)
-
-
-def _prediction(result: _Result, processed_images: np.ndarray) -> Prediction:
-    """Results over (B, S) to a prediction over N = B · S views."""
-    output, solution, points = jax.tree.map(lambda leaf: leaf.reshape(-1, *leaf.shape[2:]), result)
-    aux = {f"feat_layer_{layer}": features for layer, features in (output.features or {}).items()}
-    if output.metric_depth is not None:
-        aux["metric_depth"] = output.metric_depth
-    return Prediction(
-        depth=output.depth,
-        conf=output.depth_conf,
-        extrinsics=output.extrinsics,
-        intrinsics=output.intrinsics,
-        ray=output.ray,
-        ray_conf=output.ray_conf,
-        ray_residual=None if solution is None else solution.residual,
-        points=points,
-        sky=None if output.sky is None else output.sky >= SKY_MASK_THRESHOLD,
-        processed_images=processed_images,
-        aux=aux,
-    )

@@ -13,6 +13,8 @@ from concurrent.futures import ThreadPoolExecutor
 import numpy as np
 
 from da3jax.config import PATCH_SIZE, one_of
+from da3jax.inputs.cameras import Matrices, check_extrinsics, check_intrinsics
+from da3jax.inputs.exif import intrinsics_from_exif
 from da3jax.inputs.images import ImageLike, describe, read_image
 from da3jax.inputs.resize import resize_area, resize_cubic
 from da3jax.types import Views
@@ -32,8 +34,9 @@ _SHOWN = (np.clip(_NORMALISED * np.float64(_STD) + np.float64(_MEAN), 0, 1) * 25
 def preprocess(
     images: Sequence[ImageLike] | ImageLike,
     *,
-    extrinsics: np.ndarray | None = None,
-    intrinsics: np.ndarray | None = None,
+    extrinsics: Matrices = None,
+    intrinsics: Matrices = None,
+    use_exif: bool = False,
     process_res: int = 504,
     process_res_method: str = "upper_bound_resize",
     num_workers: int | None = None,
@@ -48,18 +51,22 @@ def preprocess(
 
     Args:
         images: S files, PIL images or arrays (see `read_image`), mixed as you like; a single one counts as a list of one.
-        extrinsics: (S, 3, 4) or (S, 4, 4) world-to-camera.
-        intrinsics: (S, 3, 3) pixels of the upright image at its own size.
+        extrinsics: (S, 3, 4) or (S, 4, 4) world-to-camera, as an array or a list; in a list None is a view whose pose is not known. They
+            pass as they are.
+        intrinsics: (S, 3, 3) pixels of the upright image at its own size, known for all or some views likewise.
+        use_exif: whether a view that was given no intrinsics gets those of its EXIF, if it has any (`intrinsics_from_exif`).
         process_res: pixels, at least 14.
         process_res_method: one of `METHODS`.
         num_workers: threads that decode and resize; None is as many as there are cores, at most 8. No more images than this are held at
             their own size at a time. The result does not depend on it.
 
     Returns:
-        Views with a leading axis of one scene: images float32, extrinsics and intrinsics float32 or None, processed_images uint8.
+        Views with a leading axis of one scene: images and intrinsics float32, extrinsics float64, as given; NaN for a view that has
+        none, or None; processed_images uint8; from_image float64, what intrinsics were multiplied by.
 
     Raises:
-        ValueError: no images; an image that is an animation, of unknown range, or too thin; an option or a camera that is wrong.
+        ValueError: no images; an image that is an animation, of unknown range, or too thin; an option that is wrong; a matrix
+            that can be no camera (see `check_extrinsics`, `check_intrinsics`).
         OSError: a file that is missing (FileNotFoundError) or cannot be read.
     """
     one_of("process_res_method", process_res_method, METHODS)
@@ -72,8 +79,11 @@ def preprocess(
     if not images:
         raise ValueError("there are no images; preprocess needs at least one")
     names = [describe(image, index) for index, image in enumerate(images)]
-    extrinsics = _cameras("extrinsics", extrinsics, ((3, 4), (4, 4)), names)
-    intrinsics = _cameras("intrinsics", intrinsics, ((3, 3),), names)
+    extrinsics, intrinsics = check_extrinsics(extrinsics, names), check_intrinsics(intrinsics, names)
+    if use_exif:
+        given = np.full((len(images), 3, 3), np.nan) if intrinsics is None else intrinsics
+        either = [intrinsics_from_exif(image) if np.isnan(matrix).any() else matrix for image, matrix in zip(images, given, strict=True)]
+        intrinsics = check_intrinsics(either, names)
 
     def process(image: ImageLike, name: str) -> tuple[np.ndarray, np.ndarray]:
         return _fit(read_image(image, name), name, process_res, process_res_method)
@@ -81,44 +91,16 @@ def preprocess(
     with ThreadPoolExecutor(num_workers or min(8, os.cpu_count() or 1, len(images))) as pool:
         pixels, changes = zip(*pool.map(process, images, names), strict=True)
     pixels, crops = _crop_to_smallest(pixels, names)
+    from_image = crops @ np.stack(changes)
     if intrinsics is not None:
-        intrinsics = (crops @ np.stack(changes) @ intrinsics).astype(np.float32)[None]
+        intrinsics = (from_image @ intrinsics).astype(np.float32)[None]
     if extrinsics is not None:
-        extrinsics = extrinsics.astype(np.float32)[None]
-    return Views(_look_up(_NORMALISED, pixels)[None], extrinsics, intrinsics, _look_up(_SHOWN, pixels))
+        extrinsics = extrinsics[None]
+    return Views(_look_up(_NORMALISED, pixels)[None], extrinsics, intrinsics, _look_up(_SHOWN, pixels), from_image)
 
 
 def _whole(value: object) -> bool:
     return isinstance(value, int | np.integer) and not isinstance(value, bool)
-
-
-def _cameras(what: str, matrices: np.ndarray | None, shapes: tuple[tuple[int, int], ...], names: list[str]) -> np.ndarray | None:
-    """`matrices` as (S, rows, columns) float64 after checking each view; None stays None."""
-    if matrices is None:
-        return None
-    expected = "their shape is " + " or ".join(f"({len(names)}, {rows}, {columns})" for rows, columns in shapes)
-    try:
-        matrices = list(matrices)
-    except TypeError:
-        raise ValueError(f"{what} are of type {type(matrices).__name__}; {expected}") from None
-    if len(matrices) != len(names):
-        raise ValueError(f"{what} have {len(matrices)} entries for {len(names)} images; {expected}")
-    views = []
-    for index, (matrix, name) in enumerate(zip(matrices, names, strict=True)):
-        where = f"{what} of view {index} ({name})"
-        try:
-            matrix = np.asarray(matrix)
-            matrix = matrix.astype(np.float64) if matrix.dtype.kind in "iuf" else matrix
-        except (TypeError, ValueError):  # ragged
-            raise ValueError(f"{where} are not a matrix of numbers; {expected}") from None
-        if matrix.dtype != np.float64:
-            raise ValueError(f"{where} are of type {matrix.dtype}; they should be real numbers")
-        if matrix.shape not in shapes or matrix.shape != (views[0] if views else matrix).shape:
-            raise ValueError(f"{where} are of shape {matrix.shape}; {expected}")
-        if not np.isfinite(matrix).all():
-            raise ValueError(f"{where} are NaN or infinite at {np.argwhere(~np.isfinite(matrix))[0].tolist()}; they should be finite")
-        views.append(matrix)
-    return np.stack(views)
 
 
 def _fit(image: np.ndarray, name: str, process_res: int, method: str) -> tuple[np.ndarray, np.ndarray]:

@@ -86,7 +86,8 @@ class Network(nn.Module):
 
         camera_tokens = None
         if extrinsics is not None:
-            camera_tokens = self.camera_encoder(extrinsics, intrinsics, height, width)
+            cameras = (x.astype(jnp.float32) for x in (extrinsics, intrinsics))
+            camera_tokens = self.camera_encoder(*cameras, height, width)
         elif self.is_initializing() and config.camera:
             eyes = jnp.broadcast_to(jnp.eye(4), (*images.shape[:2], 4, 4))
             self.camera_encoder(eyes, eyes[..., :3, :3], height, width)

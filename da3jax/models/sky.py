@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 import jax
 import jax.numpy as jnp
 
@@ -16,19 +18,19 @@ def fill_sky(depth: jax.Array, sky: jax.Array) -> jax.Array:
     a call, from an unseeded sample when there are more than 100 000 pixels.
     """
     is_sky = (sky >= SKY_THRESHOLD).reshape(len(sky), -1)
-    far = jax.vmap(_quantile_99)(depth.reshape(len(depth), -1), ~is_sky)
+    far = jax.vmap(partial(masked_quantile, percent=99))(depth.reshape(len(depth), -1), ~is_sky)
     others = jnp.sum(~is_sky, axis=-1)
     fill = (others > FEW_PIXELS) & (is_sky.shape[-1] - others > FEW_PIXELS)
     shape = (-1, *[1] * (depth.ndim - 1))
     return jnp.where((sky >= SKY_THRESHOLD) & fill.reshape(shape), far.reshape(shape), depth)
 
 
-def _quantile_99(values: jax.Array, mask: jax.Array) -> jax.Array:
-    """The 99 % quantile, linearly interpolated, of `values[mask]`; both (K,)."""
+def masked_quantile(values: jax.Array, mask: jax.Array, percent: int) -> jax.Array:
+    """The `percent` % quantile, linearly interpolated, of `values[mask]`; both (K,). Infinite for an empty mask."""
     ordered = jnp.sort(jnp.where(mask, values, jnp.inf))
     last = jnp.maximum(jnp.sum(mask) - 1, 0)
-    # In whole numbers: float32 cannot tell the ranks of a large scene apart, and last · 99 would overflow.
-    hundreds, rest = last // 100, last % 100 * 99
-    rank = hundreds * 99 + rest // 100
+    # In whole numbers: float32 cannot tell the ranks of a large scene apart, and last · percent would overflow.
+    hundreds, rest = last // 100, last % 100 * percent
+    rank = hundreds * percent + rest // 100
     low, high = ordered[rank], ordered[jnp.minimum(rank + 1, last)]
-    return low + (high - low) * (rest % 100) / 100
+    return jnp.where(low < high, low + (high - low) * (rest % 100) / 100, low)

@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from da3jax.config import (
+    CANONICAL_FOCAL,
     PRESETS,
     CameraConfig,
     Config,
@@ -16,6 +17,7 @@ from da3jax.config import (
     NestedConfig,
     load_config,
     one_of,
+    to_dict,
 )
 
 _VITS = {
@@ -61,9 +63,21 @@ def read_config(path: pathlib.Path) -> Config:
         if content.get("config") is None:
             one_of("model_name", name, PRESETS)
             return PRESETS[name]
-        return from_official(content["config"], name)
+        config = from_official(content["config"], name)
+        return _with_focal(config, content["canonical_focal"]) if "canonical_focal" in content else config
     except ValueError as error:
         raise ValueError(f"{path}: {error}") from error
+
+
+def _with_focal(config: Config, canonical_focal: Any) -> Config:
+    if isinstance(config, NestedConfig):
+        return dataclasses.replace(config, metric=_with_focal(config.metric, canonical_focal))
+    return load_config({**to_dict(config), "canonical_focal": canonical_focal})
+
+
+def _usual_focal(config: Config) -> float | None:
+    """`canonical_focal` as the name tells, for the official file does not."""
+    return CANONICAL_FOCAL if isinstance(config, NestedConfig) else getattr(PRESETS.get(config.name), "canonical_focal", None)
 
 
 def from_official(content: Mapping[str, Any], name: str) -> Config:
@@ -78,7 +92,8 @@ def from_official(content: Mapping[str, Any], name: str) -> Config:
     one_of("network", kind, ("DepthAnything3Net", "NestedDepthAnything3Net"))
     if kind == "NestedDepthAnything3Net":
         _keys(content, "config", required=("anyview", "metric"))
-        nested = NestedConfig(name, from_official(content["anyview"], "anyview"), from_official(content["metric"], "metric"))
+        metric = dataclasses.replace(from_official(content["metric"], "metric"), canonical_focal=CANONICAL_FOCAL)
+        nested = NestedConfig(name, from_official(content["anyview"], "anyview"), metric)
         preset = next((preset for preset in PRESETS.values() if _official(preset) == _official(nested)), nested)
         return dataclasses.replace(preset, name=name)
     _keys(content, "config", required=("net", "head"), optional=("cam_enc", "cam_dec", "gs_head", "gs_adapter"))
@@ -96,6 +111,7 @@ def from_official(content: Mapping[str, Any], name: str) -> Config:
         _fixed(_mapping(content.get("gs_adapter"), "gs_adapter"), "gs_adapter", _ADAPTER)
         fields["gaussians"] = _renamed(gaussians, {**_PYRAMID, "output_dim": "output_dim"})
     config = load_config(fields)
+    config = dataclasses.replace(config, canonical_focal=_usual_focal(config))
     tap_width = config.backbone.tap_width
     _fixed(head, "head", {"dim_in": tap_width, "output_dim": 2 if isinstance(config.head, DualDPTConfig) else 1})
     _fixed(encoder or {}, "cam_enc", {"dim_out": config.backbone.width})
@@ -106,7 +122,11 @@ def from_official(content: Mapping[str, Any], name: str) -> Config:
 
 def to_official(config: Config) -> dict[str, Any]:
     """The content of `config.json` for a configuration."""
-    return {"model_name": config.name, "config": _official(config)}
+    content = {"model_name": config.name, "config": _official(config)}
+    focal = (config.metric if isinstance(config, NestedConfig) else config).canonical_focal
+    if focal != _usual_focal(config):
+        content["canonical_focal"] = focal  # the official code lets it pass
+    return content
 
 
 def _official(config: Config) -> dict[str, Any]:

@@ -166,10 +166,19 @@ def test_equal_sizes_warn_of_nothing(caplog):
 
 @pytest.mark.parametrize("rows", [3, 4])
 def test_extrinsics_pass_as_they_are(rows):
-    extrinsics = np.random.default_rng(0).normal(size=(2, rows, 4))
-    views = preprocess([_pattern(28, 28)] * 2, extrinsics=extrinsics, process_res=28)
-    np.testing.assert_array_equal(views.extrinsics, extrinsics[None].astype(np.float32))
-    assert views.extrinsics.dtype == np.float32
+    extrinsics = np.stack([np.eye(4), [[0, 0, 1, 0.1], [1, 0, 0, -2], [0, 1, 0, 3], [0, 0, 0, 1]]])
+    views = preprocess([_pattern(28, 28)] * 2, extrinsics=extrinsics[:, :rows], process_res=28)
+    np.testing.assert_array_equal(views.extrinsics, extrinsics[None, :, :3])
+    assert views.extrinsics.dtype == np.float64
+
+
+def test_views_without_a_camera_have_nan_for_it():
+    views = preprocess([_pattern(28, 28)] * 2, extrinsics=[None, np.eye(4)], intrinsics=[_K, None], process_res=42)
+    np.testing.assert_array_equal(views.extrinsics, [[np.full((3, 4), np.nan), np.eye(3, 4)]])
+    np.testing.assert_allclose(views.intrinsics, [[np.diag([1.5, 1.5, 1]) @ _K, np.full((3, 3), np.nan)]], rtol=1e-6)
+    assert views.intrinsics.dtype == np.float32
+    views = preprocess(_pattern(28, 28), extrinsics=[None], intrinsics=[None], process_res=28)
+    assert views.extrinsics is views.intrinsics is None
 
 
 def test_whole_numbers_are_fine_as_cameras():
@@ -177,32 +186,58 @@ def test_whole_numbers_are_fine_as_cameras():
     np.testing.assert_allclose(views.intrinsics, [[[[42, 0, 21], [0, 42, 21], [0, 0, 1]]]])
 
 
-def _at(array, index, value):
-    array = array.copy()
-    array[index] = value
-    return array
+def test_exif_fills_in_for_intrinsics_that_were_not_given(tmp_path):
+    exif = Image.Exif()
+    exif[ExifTags.IFD.Exif] = {ExifTags.Base.FocalLengthIn35mmFilm: 50}
+    Image.fromarray(_pattern(28, 42)).save(tmp_path / "a.jpg", exif=exif)
+    focal = 50 * np.hypot(28, 42) / np.hypot(36, 24)
+    tagged, unknown = [[focal, 0, 21], [0, focal, 14], [0, 0, 1]], np.full((3, 3), np.nan)
+    images = [tmp_path / "a.jpg", tmp_path / "a.jpg", _pattern(28, 42)]
+    options = {"process_res": 42, "use_exif": True}
+    np.testing.assert_allclose(preprocess(images, **options).intrinsics, [[tagged, tagged, unknown]])
+    np.testing.assert_allclose(preprocess(images, intrinsics=[None, _K, None], **options).intrinsics, [[tagged, _K, unknown]])
+    np.testing.assert_allclose(preprocess(images, intrinsics=[_K] * 3, **options).intrinsics, [[_K] * 3])
+    assert preprocess(images, process_res=42).intrinsics is None
+    assert preprocess(_pattern(28, 42), **options).intrinsics is None
+    for wrong in ([_K] * 4, [_K] * 2):
+        with pytest.raises(ValueError, match=rf"intrinsics have {len(wrong)} entries for 3 images"):
+            preprocess(images, intrinsics=wrong, **options)
+    with pytest.raises(ValueError, match="intrinsics are of type float"):
+        preprocess(images, intrinsics=3.0, **options)
 
 
-_EYES = np.stack([np.eye(4)] * 2)
+@pytest.mark.parametrize("method", METHODS)
+def test_from_image_takes_pixels_of_the_upright_image_to_those_of_the_processed_one(method):
+    scale_x, scale_y, top, left = {
+        "upper_bound_resize": (28 / 45, 28 / 33, 0, 0),
+        "lower_bound_resize": (42 / 45, 28 / 33, 0, 0),
+        "upper_bound_crop": (30 / 45, 22 / 33, 4, 1),
+        "lower_bound_crop": (41 / 45, 30 / 33, 1, 6),
+    }[method]
+    views = preprocess(_pattern(33, 45), process_res=30, process_res_method=method)
+    np.testing.assert_allclose(views.from_image, [[[scale_x, 0, -left], [0, scale_y, -top], [0, 0, 1]]], rtol=1e-15)
+    assert views.from_image.dtype == np.float64
+
+
+def test_from_image_is_the_identity_where_nothing_changes_and_counts_the_crop_to_the_smallest():
+    views = preprocess([_pattern(28, 56), _pattern(56, 42)], process_res=56)
+    np.testing.assert_array_equal(views.from_image, [[[1, 0, -7], [0, 1, 0], [0, 0, 1]], [[1, 0, 0], [0, 1, -14], [0, 0, 1]]])
+    np.testing.assert_array_equal(views.processed_images[0, 3, 5], preprocess(_pattern(28, 56), process_res=56).processed_images[0, 3, 12])
+
+
+def test_intrinsics_are_from_image_times_those_given():
+    images = [_pattern(60, 90), _pattern(90, 61), _pattern(70, 70)]
+    given = np.stack([_K, _K + np.triu(np.ones((3, 3)), 1), np.diag([2, 2, 1]) @ _K])
+    views = preprocess(images, intrinsics=given, process_res=70, process_res_method="lower_bound_crop")
+    np.testing.assert_array_equal(views.intrinsics[0], (views.from_image @ given).astype(np.float32))
 
 
 @pytest.mark.parametrize(
     ("cameras", "message"),
     [
-        ({"extrinsics": _EYES[:1]}, r"extrinsics have 1 entries for 2 images; their shape is \(2, 3, 4\) or \(2, 4, 4\)"),
-        ({"extrinsics": np.eye(4)}, r"extrinsics have 4 entries for 2 images; their shape is"),
-        ({"extrinsics": 3.0}, r"extrinsics are of type float; their shape is \(2, 3, 4\) or"),
-        ({"extrinsics": _EYES[:, :2]}, r"extrinsics of view 0 \(.*a.png\) are of shape \(2, 4\); their shape is"),
-        ({"extrinsics": [np.eye(4), np.eye(4)[:3]]}, r"extrinsics of view 1 \(image 1\) are of shape \(3, 4\); their shape is"),
-        (
-            {"extrinsics": _at(_EYES, (1, 0, 3), np.nan)},
-            r"extrinsics of view 1 \(image 1\) are NaN or infinite at \[0, 3\]; they should be finite",
-        ),
-        ({"intrinsics": _at(_EYES[:, :3, :3], (0, 1, 1), np.inf)}, r"intrinsics of view 0 \(.*a.png\) are NaN or infinite at \[1, 1\]"),
-        ({"intrinsics": _EYES}, r"intrinsics of view 0 \(.*a.png\) are of shape \(4, 4\); their shape is \(2, 3, 3\)$"),
-        ({"intrinsics": _EYES[:, :3, :3].astype(str)}, r"intrinsics of view 0 \(.*a.png\) are of type <U32; they should be real numbers"),
-        ({"intrinsics": _EYES[:, :3, :3] * 1j}, r"intrinsics of view 0 \(.*a.png\) are of type complex128; they should be real numbers"),
-        ({"intrinsics": [[[1, 2], [3]], np.eye(3)]}, r"intrinsics of view 0 \(.*a.png\) are not a matrix of numbers; their shape is"),
+        ({"extrinsics": [None, np.diag([1, 1, -1, 1])]}, r"extrinsics of view 1 \(image 1\) are left-handed"),
+        ({"intrinsics": [_K.T, _K]}, r"intrinsics of view 0 \(.*a.png\) end in a row of .*the matrix looks transposed"),
+        ({"intrinsics": _K}, "intrinsics have 3 entries for 2 images"),
     ],
 )
 def test_cameras_that_do_not_fit_are_refused_naming_the_view(tmp_path, cameras, message):
@@ -261,7 +296,14 @@ def test_the_first_bad_file_is_named_whatever_the_number_of_threads(tmp_path):
 
 
 def test_the_room_exports_what_callers_need():
-    assert da3jax.inputs.__all__ == ["list_images", "preprocess", "read_image"]
+    assert da3jax.inputs.__all__ == [
+        "check_extrinsics",
+        "check_intrinsics",
+        "intrinsics_from_exif",
+        "list_images",
+        "preprocess",
+        "read_image",
+    ]
     assert da3jax.inputs.preprocess is preprocess
 
 

@@ -1,5 +1,6 @@
 """`outputs=` and `export_feat_layers=`: what is asked for is computed, and nothing else."""
 
+import dataclasses
 import functools
 import re
 
@@ -11,7 +12,7 @@ from da3jax.config import NestedConfig
 from da3jax.models import forward, stack_layers
 from tests.models.tiny import ANYVIEW, SINGLE_VIEW, compiled, images_of, params_of
 
-NESTED = NestedConfig("nested", ANYVIEW, SINGLE_VIEW)
+NESTED = NestedConfig("nested", ANYVIEW, dataclasses.replace(SINGLE_VIEW, canonical_focal=300.0))
 FIELDS = {
     "depth": {"depth", "depth_conf"},
     "ray": {"ray", "ray_conf"},

@@ -109,6 +109,19 @@ def test_what_the_official_code_takes_for_granted_may_be_absent():
     assert from_official({**SMALL, "gs_head": None, "gs_adapter": None}, "da3-small") == PRESETS["da3-small"]
 
 
+def test_the_focal_length_of_metres_follows_from_the_name_and_else_stands_beside(tmp_path):
+    metric = PRESETS["da3metric-large"]
+    assert from_official(METRIC, "da3metric-large").canonical_focal == 300
+    assert from_official(METRIC, "da3mono-large").canonical_focal is None
+    for config in (
+        dataclasses.replace(metric, name="mine"),
+        dataclasses.replace(metric, canonical_focal=250.0),
+        NestedConfig("pair", PRESETS["da3-small"], dataclasses.replace(metric, name="metric", canonical_focal=250.0)),
+    ):
+        back = read_config(written(tmp_path, to_official(config)))
+        assert getattr(back, "metric", back).canonical_focal == getattr(config, "metric", config).canonical_focal
+
+
 def written(tmp_path, content) -> pathlib.Path:
     path = tmp_path / "config.json"
     path.write_text(content if isinstance(content, str) else json.dumps(content))

@@ -1,6 +1,5 @@
 """`DepthAnything3`: from images to a prediction, on a tiny network with recorded weights."""
 
-import dataclasses
 import logging
 
 import jax
@@ -8,27 +7,8 @@ import numpy as np
 import pytest
 
 import da3jax
-from da3jax.config import NestedConfig, to_dict
-from da3jax.weights.orbax_store import save
-from tests.golden.cases import CONFIGS
 
 SIZE = 56
-
-
-@pytest.fixture(scope="module")
-def model(released_dir):
-    return da3jax.DepthAnything3.from_pretrained(released_dir)
-
-
-@pytest.fixture(scope="module")
-def single_view(released_dir):
-    return da3jax.DepthAnything3.from_pretrained(released_dir.parent / "single_view")
-
-
-@pytest.fixture(scope="module")
-def images():
-    rng = np.random.default_rng(0)
-    return [rng.integers(0, 256, (60, 80, 3), dtype=np.uint8) for _ in range(3)]
 
 
 @pytest.fixture(scope="module")
@@ -153,21 +133,6 @@ def test_sky_is_a_mask_and_a_single_view_network_has_no_cameras(single_view, ima
     assert prediction.sky.dtype == bool
     assert prediction.extrinsics is None
     assert prediction.conf is None
-
-
-def test_the_halves_of_a_nested_network_run_side_by_side(model, single_view, images, joint, tmp_path):
-    config = NestedConfig("tiny-nested", CONFIGS["anyview"], CONFIGS["single_view"])
-    params = {"anyview": model.params, "metric": single_view.params}
-    save(tmp_path / "nested", params, to_dict(config))
-    nested = da3jax.DepthAnything3.from_pretrained(tmp_path / "nested")
-    prediction = nested.inference(images, process_res=SIZE)
-    alone = single_view.inference(images, process_res=SIZE)
-    same(prediction, joint, rtol=1e-5)
-    np.testing.assert_allclose(prediction.aux["metric_depth"], alone.depth, rtol=1e-5)
-    np.testing.assert_array_equal(prediction.sky, alone.sky)
-    released = da3jax.DepthAnything3.from_pretrained(nested.save_pretrained(tmp_path / "released"))
-    assert dataclasses.replace(released.config, name=config.name).metric.head == config.metric.head
-    jax.tree.map(np.testing.assert_array_equal, released.params, params)
 
 
 def test_stacked_parameters_serve_and_are_saved_one_entry_a_block(model, images, joint, tmp_path):

@@ -1,0 +1,78 @@
+"""Metres: depth at a canonical focal length brought to the real one, and an any-view scene scaled to a metric network's depth.
+
+Source: `NestedDepthAnything3Net` of the official code. Ours scales each scene by itself, takes quantiles over all its pixels and not over a
+sample, and leaves a scene as it is that shows nothing but sky.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from functools import partial
+
+import jax
+import jax.numpy as jnp
+
+from da3jax.models.sky import FEW_PIXELS, SKY_THRESHOLD, masked_quantile
+from da3jax.types import NetworkOutput
+
+FARTHEST = 200.0
+"""Metres that sky is put at, or nearer where nothing else is as far."""
+_NEAREST, _NEAREST_METRIC = 1e-3, 1e-2
+
+
+@jax.tree_util.register_dataclass
+@dataclasses.dataclass(frozen=True)
+class MetricScale:
+    """What takes each of B scenes to metres."""
+
+    scale: jax.Array
+    """(B,) positive; 1 where it is not determined."""
+    determined: jax.Array
+    """(B,) bool; False for a scene that shows hardly anything but sky."""
+    residual: jax.Array
+    """(B,) metres, root mean square difference of the two depths over the pixels that the scale was fitted to."""
+
+
+def in_metres(depth: jax.Array, intrinsics: jax.Array, canonical_focal: float) -> jax.Array:
+    """Metres of a metric network's depth (..., H, W), given at a focal length of `canonical_focal` pixels, for intrinsics (..., 3, 3)."""
+    focal = (intrinsics[..., 0, 0] + intrinsics[..., 1, 1]) / 2
+    return depth * (focal / canonical_focal)[..., None, None]
+
+
+def fit_metric_scale(depth: jax.Array, conf: jax.Array, metres: jax.Array, sky: jax.Array) -> MetricScale:
+    """The s of each scene that minimises Σ (s · depth − metres)²; all arguments (B, S, H, W).
+
+    Only pixels count that are no sky, no less confident than the median of those, and not right in front of the camera.
+    """
+    depth, conf, metres, sky = (x.reshape(len(x), -1) for x in (depth, conf, metres, sky))
+    ground = sky < SKY_THRESHOLD
+    median = jax.vmap(partial(masked_quantile, percent=50))(conf, ground)
+    chosen = ground & (conf >= median[:, None]) & (metres > _NEAREST_METRIC) & (depth > _NEAREST)
+    products, squares = (jnp.sum(jnp.where(chosen, depth * x, 0), axis=-1) for x in (metres, depth))
+    determined = (ground.sum(axis=-1) > FEW_PIXELS) & (squares > 0)
+    scale = jnp.where(determined, products / jnp.where(determined, squares, 1), 1)
+    errors = jnp.where(chosen, scale[:, None] * depth - metres, 0)
+    residual = jnp.sqrt(jnp.sum(errors**2, axis=-1) / jnp.maximum(chosen.sum(axis=-1), 1))
+    return MetricScale(scale, determined, residual)
+
+
+def scaled_to_metric(output: NetworkOutput, canonical_focal: float) -> tuple[NetworkOutput, MetricScale]:
+    """A nested network's output with depth, translations and ray origins in metres, by its own intrinsics; `metric_depth` in metres too.
+
+    Sky is put at the 99 % quantile of the scene's other depth, at most `FARTHEST`, and its confidence is 1.0, the least there is, as
+    officially. Scenes whose scale is not determined keep depth, confidence and cameras.
+    """
+    metres = in_metres(output.metric_depth, output.intrinsics, canonical_focal)
+    fit = fit_metric_scale(output.depth, output.depth_conf, metres, output.sky)
+    depth = output.depth * fit.scale[:, None, None, None]
+    flat_sky = output.sky.reshape(len(depth), -1) >= SKY_THRESHOLD
+    far = jax.vmap(partial(masked_quantile, percent=99))(depth.reshape(len(depth), -1), ~flat_sky)
+    filled = (output.sky >= SKY_THRESHOLD) & fit.determined[:, None, None, None]
+    depth = jnp.where(filled, jnp.minimum(far, FARTHEST)[:, None, None, None], depth)
+    conf = jnp.where(filled, 1.0, output.depth_conf)
+    factor = fit.scale[:, None, None]
+    ray = output.ray
+    if ray is not None:
+        ray = ray.at[..., 3:].multiply(factor[..., None, None])
+    extrinsics = output.extrinsics.at[..., 3].multiply(factor)
+    return dataclasses.replace(output, depth=depth, depth_conf=conf, ray=ray, extrinsics=extrinsics, metric_depth=metres), fit
