@@ -16,7 +16,7 @@ def failures_in_a_sentence() -> Iterator[None]:
         yield
     except BrokenPipeError:  # the reader of stdout has gone; Typer ends quietly
         raise
-    except (ValueError, OSError) as error:
+    except (ValueError, OSError, ModuleNotFoundError) as error:  # the last: an extra is not installed
         typer.echo(f"da3jax: error: {error}", err=True)
         raise typer.Exit(1) from error
     except KeyboardInterrupt as error:

@@ -35,10 +35,13 @@ def run(images: Sequence[pathlib.Path], options: RunOptions, *, independent: boo
         ValueError, OSError: what the library refuses: an image, the model, the export folder.
     """
     from da3jax import DepthAnything3, to_metres
+    from da3jax.inputs.aruco import check_dictionary
     from da3jax.outputs import check_formats, check_writable, export
     from da3jax.weights import hub
 
     check_writable(options.export_dir)
+    if options.aruco_size is not None:
+        check_dictionary(options.aruco_dictionary)
     if options.aruco_size is not None and independent and len(images) > 1:
         raise ValueError("--aruco-size gives a scene its scale, and with --independent there are as many scenes as images; leave one out")
     console = Console(stderr=True)

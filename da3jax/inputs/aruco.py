@@ -7,6 +7,15 @@ import numpy as np
 from da3jax.config import one_of
 
 
+def check_dictionary(dictionary: str) -> None:
+    """Raises what `find_markers` raises, before there is a picture."""
+    try:
+        import cv2
+    except ModuleNotFoundError as error:
+        raise ModuleNotFoundError('finding ArUco markers needs OpenCV: pip install "da3jax[aruco]"', name="cv2") from error
+    one_of("ArUco dictionary", dictionary, [name for name in dir(cv2.aruco) if name.startswith("DICT_")])
+
+
 def find_markers(image: np.ndarray, dictionary: str = "DICT_4X4_50") -> list[tuple[int, np.ndarray]]:
     """The ArUco markers of a picture (H, W, 3), uint8 RGB.
 
@@ -23,11 +32,9 @@ def find_markers(image: np.ndarray, dictionary: str = "DICT_4X4_50") -> list[tup
         ModuleNotFoundError: OpenCV is not installed; the message says how.
         ValueError: an unknown dictionary.
     """
-    try:
-        import cv2
-    except ModuleNotFoundError as error:
-        raise ModuleNotFoundError('finding ArUco markers needs OpenCV: pip install "da3jax[aruco]"', name="cv2") from error
-    one_of("ArUco dictionary", dictionary, [name for name in dir(cv2.aruco) if name.startswith("DICT_")])
+    check_dictionary(dictionary)
+    import cv2
+
     # A white margin cut as narrow as a cell has an outline of its own, that the default takes for a better drawn border of the marker.
     parameters = cv2.aruco.DetectorParameters()
     parameters.minMarkerDistanceRate = 0.05

@@ -103,7 +103,7 @@ def test_on_noisy_centred_cameras_it_is_no_worse_than_the_official_method_over_f
     rays = ray_maps(truth, 32, 40, noise=0.01, outliers=outliers, seed=seed)
     free, centred = (np.median(errors(solve(rays, principal_point=mode), truth)[0]) for mode in ("free", "centred"))
     official = [errors(solve(rays, method="official", key=jax.random.key(key)), truth)[0] for key in range(5)]
-    assert centred <= free <= 1.5 * centred
+    assert centred <= free <= 1.8 * centred
     assert free <= np.median(official)
 
 

@@ -253,9 +253,7 @@ def test_what_can_be_no_camera_is_refused_naming_the_view(model, images, cameras
 
 
 def test_a_network_without_cameras_takes_intrinsics_alone(single_view, images):
-    with pytest.raises(
-        ValueError, match="tiny-single-view predicts no cameras .*; it takes intrinsics"
-    ):
+    with pytest.raises(ValueError, match=r"tiny-single-view predicts no cameras .*; it takes intrinsics"):
         single_view.inference(images, extrinsics=known_poses(3), process_res=SIZE)
     found = single_view.inference(images, intrinsics=known_intrinsics(3), process_res=SIZE)
     np.testing.assert_allclose(found.points, unproject(found.depth, found.intrinsics), rtol=1e-5)
