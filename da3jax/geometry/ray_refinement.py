@@ -12,6 +12,8 @@ from jax import lax
 
 from da3jax.geometry.rotations import matrix_from_quaternion
 
+_BLOCK = 16384
+"""Rays whose Jacobian is in memory at a time."""
 _UNDECIDED = 8.0
 """χ² of a principal point at which it goes half the way to the image centre; that of centred cameras is larger in e⁻⁴ of all cases."""
 
@@ -58,7 +60,25 @@ def refined(camera: Camera, rays: Rays, steps: int, mode: str, inlier_angle: flo
 
 
 def _equations(camera: Camera, points: jax.Array, directions: jax.Array, weights: jax.Array, inlier_angle: float):
-    """JᵀWJ (7, 7), JᵀWr (7,), rᵀWr and the weights W of the moment (n,).
+    """JᵀWJ (7, 7), JᵀWr (7,), rᵀWr, Σ w and Σ w² over all rays, with weights of the moment."""
+    count = points.shape[-1]
+    size = min(count, _BLOCK)
+    blocks = -(-count // size)
+
+    def blocked(x: jax.Array) -> jax.Array:
+        padded = jnp.pad(x, [(0, 0)] * (x.ndim - 1) + [(0, blocks * size - count)])
+        return jnp.moveaxis(padded.reshape(*x.shape[:-1], blocks, size), -2, 0)
+
+    def add(sums, rays):
+        return jax.tree.map(jnp.add, sums, _block_equations(camera, *rays, inlier_angle)), None
+
+    nothing = tuple(jnp.zeros(shape, weights.dtype) for shape in ((8, 8), (), ()))
+    products, total, squares = lax.scan(add, nothing, (blocked(points), blocked(directions), blocked(weights)))[0]
+    return products[:7, :7], products[:7, 7], products[7, 7], total, squares
+
+
+def _block_equations(camera: Camera, points: jax.Array, directions: jax.Array, weights: jax.Array, inlier_angle: float):
+    """(J r)ᵀ W (J r) (8, 8), Σ w and Σ w² of some rays.
 
     r is the chord from a ray to the model's direction (u, v, w), in the camera's frame, along two axes across that direction,
     (q², −uv, −uw) / q and (0, w, −v) / q, where q² = 1 − u². So J depends on the pixel alone.
@@ -74,7 +94,7 @@ def _equations(camera: Camera, points: jax.Array, directions: jax.Array, weights
     second = [-q, u * v / q, u * w / q, zero, -v * w / q, zero, -b * w * w / q, (w * chord[1] - v * chord[2]) / q]
     first, second = jnp.stack(first), jnp.stack(second)
     products = (first * weights[None]) @ first.T + (second * weights[None]) @ second.T
-    return products[:7, :7], products[:7, 7], products[7, 7], weights
+    return products, weights.sum(), jnp.sum(weights * weights)
 
 
 def _regular(normal: jax.Array, ok: jax.Array) -> jax.Array:
@@ -118,11 +138,11 @@ def settled(camera: Camera, rays: Rays, inlier_angle: float, ok: jax.Array) -> C
     χ⁴ / (χ⁴ + 8²). That is 1 for exact rays, and for any camera that is clearly off centre; Stein's estimator, but smooth.
     """
     equations = jax.vmap(partial(_equations, inlier_angle=inlier_angle), in_axes=(0, None, 0, 0))
-    normal, _, square, weights = equations(camera, *rays)
+    normal, _, square, total, squares = equations(camera, *rays)
     response, left = _eliminated(_regular(normal, ok))
-    total = jnp.where(ok, weights.sum(axis=-1), 1)
+    total = jnp.where(ok, total, 1)
     # What JᵀWr varies by is JᵀWJ times this: a ray's variance along each of two axes, rounding included, by Σ w² / Σ w.
-    noise = (square / total / 2 + jnp.finfo(square.dtype).eps ** 2) * jnp.where(ok, jnp.sum(weights**2, axis=-1), 1) / total
+    noise = (square / total / 2 + jnp.finfo(square.dtype).eps ** 2) * jnp.where(ok, squares, 1) / total
     off = (camera.principal_point / jnp.sqrt(noise)[:, None])[..., None]
     chi_square = jnp.clip((jnp.swapaxes(off, -1, -2) @ left @ off)[:, 0, 0], 0, 1e12)  # rounding may go below, the square too far above
     shift = -camera.principal_point / (1 + jnp.square(chi_square / _UNDECIDED))[:, None]

@@ -99,7 +99,8 @@ def cameras_from_rays(
         ray: (..., h, w, 6) direction, of any positive length, then origin, in the world frame. Rays that are not finite do not count.
         ray_conf: (..., h, w) weights, at least 0; None for all alike.
         method: `least_squares`, as above, or `official` (RANSAC and QL), which is slow and right for centred principal points only.
-        principal_point: `free` for each view, `shared` by the views of a scene (the last leading axis), or `centred`.
+        principal_point: `free` for each view, and drawn to the image centre as far as noise leaves it undecided; `shared` by the views of
+            a scene (the last leading axis); or `centred`.
         inlier_angle: radians from which on a ray counts for less than a quarter.
         max_rays: rays of a view that are looked at, every so many-th row and column; None for all. A network's map is smooth, with 8 rays
             across a patch, so that neighbours say little more.

@@ -6,6 +6,7 @@ import pathlib
 
 import numpy as np
 
+from da3jax.geometry import Alignment
 from da3jax.outputs.atomic import atomic
 from da3jax.types import Prediction
 
@@ -14,7 +15,9 @@ def write_npz(prediction: Prediction, export_dir: pathlib.Path) -> list[pathlib.
     """Writes everything that the prediction has to `exports/npz/results.npz`.
 
     The archive holds `image` (N, H, W, 3) uint8, `depth`, `conf`, `extrinsics` (world-to-camera), `intrinsics` (pixels), `sky`,
-    `ray`, `ray_conf`, `ray_residual`, `is_metric`, `scale_factor` and the entries of `aux`, shaped as in `Prediction`; what is None is
+    `ray`, `ray_conf`, `ray_residual`, `from_image`, `is_metric`, `scale_factor`, `scale_residual`, `conditioned` (names joined by commas),
+    `alignment_scale`, `alignment_rotation`, `alignment_translation`, `alignment_residual`, `alignment_inliers`,
+    `alignment_scale_determined`, `alignment_rotation_determined`, and the entries of `aux`, shaped as in `Prediction`; what is None is
     left out.
     It loads with `allow_pickle=False`.
     """
@@ -38,13 +41,25 @@ def _fields(prediction: Prediction) -> dict[str, np.ndarray]:
         "ray": prediction.ray,
         "ray_conf": prediction.ray_conf,
         "ray_residual": prediction.ray_residual,
+        "from_image": prediction.from_image,
         "is_metric": prediction.is_metric,
         "scale_factor": prediction.scale_factor,
+        "scale_residual": prediction.scale_residual,
+        "conditioned": ",".join(prediction.conditioned) or None,
+        **_alignment(prediction.alignment),
         **prediction.aux,
     }
     arrays = {name: np.asarray(value) for name, value in fields.items() if value is not None}
     # bfloat16 is no type of NumPy's own: a reader would find bare bytes. float32 holds each of its values.
     return {name: array.astype(np.float32) if array.dtype.kind == "V" else array for name, array in arrays.items()}
+
+
+def _alignment(alignment: Alignment | None) -> dict[str, np.ndarray]:
+    if alignment is None:
+        return {}
+    fields = {**vars(alignment), **vars(alignment.similarity)}
+    del fields["similarity"]
+    return {f"alignment_{name}": value for name, value in fields.items()}
 
 
 def _write(fields: dict[str, np.ndarray], path: pathlib.Path) -> list[pathlib.Path]:

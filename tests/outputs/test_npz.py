@@ -4,6 +4,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from da3jax.geometry import align_poses
 from da3jax.outputs import export
 
 
@@ -19,6 +20,10 @@ def full(prediction):
         ray_conf=rng.random((2, 4, 5), dtype=np.float32),
         is_metric=True,
         scale_factor=np.float32(1.2345678),
+        scale_residual=np.float32(0.1),
+        conditioned=("extrinsics", "intrinsics"),
+        from_image=np.tile(np.eye(3) / 3, (2, 1, 1)),
+        alignment=align_poses(prediction.extrinsics, prediction.extrinsics),
         aux={"feat_layer_7": rng.random((2, 2, 3, 8), dtype=np.float32), "metric_depth": rng.random((2, 20, 30), dtype=np.float32)},
     )
 
@@ -35,6 +40,14 @@ def test_npz_holds_every_field_to_the_last_bit(full, tmp_path):
         **{name: getattr(full, name) for name in ("depth", "conf", "extrinsics", "intrinsics", "sky", "ray", "ray_conf")},
         "is_metric": np.array(True),
         "scale_factor": np.array(np.float32(1.2345678)),
+        "scale_residual": np.array(np.float32(0.1)),
+        "conditioned": np.array("extrinsics,intrinsics"),
+        "from_image": full.from_image,
+        **{f"alignment_{name}": np.asarray(getattr(full.alignment.similarity, name)) for name in ("scale", "rotation", "translation")},
+        **{
+            f"alignment_{name}": np.asarray(getattr(full.alignment, name))
+            for name in ("rotation_determined", "scale_determined", "inliers", "residual")
+        },
         **full.aux,
     }
     loaded = load(path)
