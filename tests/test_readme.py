@@ -1,4 +1,4 @@
-"""What the README shows runs, on a tiny network in the place of the one it names."""
+"""What the README shows runs, on tiny networks in the place of those it names."""
 
 import pathlib
 import re
@@ -21,12 +21,17 @@ def blocks(language: str) -> list[str]:
 
 @pytest.fixture
 def place(tmp_path, released_dir, monkeypatch):
-    """A folder with photographs, and the tiny network where the README's hub id is a folder of that name."""
+    """A folder with photographs, and tiny networks where the README's hub ids are folders of those names."""
     rng = np.random.default_rng(0)
     (tmp_path / "photos").mkdir()
     for name in ("a.jpg", "b.jpg", "photos/1.png", "photos/2.png"):
         Image.fromarray(rng.integers(0, 256, (48, 64, 3), dtype=np.uint8)).save(tmp_path / name)
-    shutil.copytree(released_dir, tmp_path / "depth-anything" / "DA3-SMALL")
+    hub = tmp_path / "depth-anything"
+    for name in ("DA3-SMALL", "DA3-BASE"):
+        shutil.copytree(released_dir, hub / name)
+    shutil.copytree(released_dir.parent / "single_view", hub / "DA3METRIC-LARGE")
+    config = hub / "DA3METRIC-LARGE" / "config.json"
+    config.write_text(config.read_text().replace("tiny-single-view", "da3metric-large"))  # the name says that it is metric
     monkeypatch.chdir(tmp_path)
     return tmp_path
 
