@@ -312,6 +312,7 @@ def test_what_cannot_be_meant_is_refused(arguments, message):
 
 
 @pytest.mark.parity
+@pytest.mark.filterwarnings("ignore")
 def test_the_official_method_is_the_official_one_on_the_same_samples():
     import torch
     from depth_anything_3.utils import ray_utils
