@@ -57,7 +57,7 @@ class NetworkOutput:
     raw_gs_conf: Array | None = None
     """(B, S, H, W) opacity before it is mapped to a density, in (0, 1)."""
     metric_depth: Array | None = None
-    """(B, S, H, W) output of a nested network's metric half: metres = this · focal length / 300."""
+    """(B, S, H, W) output of a nested network's metric half: metres = this · focal length / its `canonical_focal`."""
 
 
 @jax.tree_util.register_dataclass
@@ -97,7 +97,8 @@ class Prediction:
     ray_residual: Array | None = None
     """(N,) with `use_ray_pose`: root mean square angle, in radians, between the rays and the camera fitted to them."""
     points: Array | None = None
-    """(N, H, W, 3) in the world frame: origin + depth · direction of the rays where there are rays, else by the cameras."""
+    """(N, H, W, 3) in the world frame: origin + depth · direction of the rays where there are rays and no camera is known, else by the
+    cameras. Of images that are scenes of their own, in the camera's frame."""
     sky: Array | None = None
     """(N, H, W) bool; as in the official result, sky from 0.5 on."""
     processed_images: Array | None = None
@@ -107,14 +108,15 @@ class Prediction:
     is_metric: bool = dataclasses.field(default=False, metadata={"static": True})
     """Whether depth and translations are in metres."""
     scale_factor: Array | None = None
-    """() what the network's depth and translations were multiplied by to be in metres; (N,) where each image is a scene of its own."""
+    """() or, with a scale an image, (N,): what a metric network, a focal length and `to_metres` have multiplied depth and translations by,
+    1 where nothing determined it. Without known extrinsics, whose scale is in `alignment`, network's depth · this is depth."""
     scale_residual: Array | None = None
     """() or (N,) metres: root mean square of what the lengths that gave the scale differ by after it."""
     conditioned: tuple[str, ...] = dataclasses.field(default=(), metadata={"static": True})
     """What the network was conditioned on: nothing, `extrinsics` (with focal lengths of a first pass), or `extrinsics` and `intrinsics`."""
     alignment: Any = None
-    """With known extrinsics: the `da3jax.geometry.Alignment` from the network's world to theirs, and whether its rotation and scale are
-    determined. Where the scale is not, depth keeps the network's."""
+    """With known extrinsics: the `da3jax.geometry.Alignment` from the network's world (a nested one's in metres) to theirs, and whether its
+    rotation and scale are determined. Where the scale is not, depth keeps the network's."""
     aux: dict[str, Array] = dataclasses.field(default_factory=dict)
     """`feat_layer_I` (N, H/14, W/14, C) for each exported block I; `metric_depth` (N, H, W) metres, what a nested network's
     metric half says by itself."""

@@ -70,6 +70,18 @@ def _check_formats(export_format: str) -> None:
     check_formats(export_format)
 
 
+ModelDir = Annotated[
+    str, typer.Option(help="Hub id, folder as released, or converted folder. See `da3jax models`.", callback=checked(_check_model))
+]
+MetricModel = Annotated[
+    str | None, typer.Option(help="A metric network, named likewise, to bring a scene of any network with cameras to metres.")
+]
+ExportFormat = Annotated[str, typer.Option(help="One format, or several joined by '-'.", callback=checked(_check_formats))]
+RefViewStrategy = Annotated[str, choice(REF_VIEW_STRATEGIES, "How the view is chosen in whose frame the others are seen.")]
+UseRayPose = Annotated[bool, typer.Option("--use-ray-pose", help="Fit the cameras to the rays instead of decoding them.")]
+Dtype = Annotated[
+    str | None, choice(("float32", "bfloat16"), "Precision of the network; the default is float32 on a CPU, bfloat16 on an accelerator.")
+]
 Independent = Annotated[bool, typer.Option("--independent", help="Run each image on its own instead of all of them as one scene.")]
 Revision = Annotated[str | None, typer.Option(help="Commit, branch or tag of a hub id; the default is the one this version was made for.")]
 
@@ -78,34 +90,25 @@ Revision = Annotated[str | None, typer.Option(help="Commit, branch or tag of a h
 class RunOptions:
     """A field is an option: its name, type, help and default."""
 
-    model_dir: Annotated[
-        str, typer.Option(help="Hub id, folder as released, or converted folder. See `da3jax models`.", callback=checked(_check_model))
-    ] = ""
-    metric_model: Annotated[
-        str | None, typer.Option(help="A metric network, named likewise, to bring a scene of any network with cameras to metres.")
-    ] = None
+    model_dir: ModelDir = ""
+    metric_model: MetricModel = None
     aruco_size: Annotated[
         float | None, positive("Side in metres of the black square of printed ArUco markers in the images, to bring the scene to metres.")
     ] = None
     aruco_dictionary: Annotated[str, typer.Option(help="Which set of markers was printed, by OpenCV's name.")] = "DICT_4X4_50"
     export_dir: Annotated[pathlib.Path, typer.Option(help="Folder to write to; nothing that is there is deleted.")] = pathlib.Path("result")
-    export_format: Annotated[str, typer.Option(help="One format, or several joined by '-'.", callback=checked(_check_formats))] = "glb"
+    export_format: ExportFormat = "glb"
     process_res: Annotated[int, number(14, math.inf, "Pixels of a side of the images that the network sees, at least 14.")] = 504
     process_res_method: Annotated[
         str, choice(METHODS, "Whether process-res bounds the longer side or the shorter, and how both become multiples of 14.")
     ] = METHODS[0]
-    ref_view_strategy: Annotated[str, choice(REF_VIEW_STRATEGIES, "How the view is chosen in whose frame the others are seen.")] = (
-        REF_VIEW_STRATEGIES[0]
-    )
-    use_ray_pose: Annotated[bool, typer.Option("--use-ray-pose", help="Fit the cameras to the rays instead of decoding them.")] = False
+    ref_view_strategy: RefViewStrategy = REF_VIEW_STRATEGIES[0]
+    use_ray_pose: UseRayPose = False
     conf_thresh_percentile: Annotated[float, number(0, 100, "glb: points of less confidence than this percentile are left out.")] = 40.0
     num_max_points: Annotated[int, number(1, math.inf, "glb: the most points that are written.")] = 1_000_000
     show_cameras: Annotated[bool, typer.Option(help="glb: draw the cameras.")] = True
     revision: Revision = None
-    dtype: Annotated[
-        str | None,
-        choice(("float32", "bfloat16"), "Precision of the network; the default is float32 on a CPU, bfloat16 on an accelerator."),
-    ] = None
+    dtype: Dtype = None
 
 
 def with_run_options(command: Callable[..., None]) -> Callable[..., None]:

@@ -1,16 +1,24 @@
 """Images in, files out: what `auto`, `image` and `images` share."""
 
+from __future__ import annotations
+
 import contextlib
 import functools
 import pathlib
 import time
 from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING
 
+import numpy as np
 import typer
 from rich.console import Console
 from rich.text import Text
 
 from da3jax.cli.options import RunOptions
+from da3jax.config import Config
+
+if TYPE_CHECKING:
+    from da3jax import DepthAnything3, Prediction
 
 
 @contextlib.contextmanager
@@ -28,32 +36,45 @@ def step(console: Console, what: str) -> Iterator[None]:
         yield
 
 
+def load(console: Console, source: str, metric_model: str | None, *, revision: str | None, dtype: str | None) -> DepthAnything3:
+    """The network that the options name, fetched where it is not there."""
+    from da3jax import DepthAnything3
+    from da3jax.weights import hub
+
+    resolve = functools.partial(hub.resolve, progress=console.is_terminal)
+    folder = resolve(source, revision=revision)
+    metric = None if metric_model is None else resolve(metric_model)
+    with step(console, f"load {source}" + (f" and {metric_model}" if metric else "")):
+        return DepthAnything3.from_pretrained(folder, metric_model=metric, dtype=dtype)
+
+
+def outputs_for(export_format: str, config: Config) -> list[str]:
+    """What the network is to compute: what only the archives hold is computed for them only."""
+    from da3jax.outputs import check_formats
+
+    archives = {"npz", "mini_npz"} & set(check_formats(export_format))
+    unused = {"taps", "raw_gs", *(() if archives else ("ray", "metric_depth"))}
+    return [name for name in config.outputs if name not in unused]
+
+
 def run(images: Sequence[pathlib.Path], options: RunOptions, *, independent: bool = False) -> None:
     """Runs the network on the images as one scene, or on each by itself, writes the exports and prints their paths.
 
     Raises:
         ValueError, OSError: what the library refuses: an image, the model, the export folder.
     """
-    from da3jax import DepthAnything3, to_metres
-    from da3jax.inputs.aruco import check_dictionary
-    from da3jax.outputs import check_formats, check_writable, export
-    from da3jax.weights import hub
+    from da3jax import to_metres
+    from da3jax.inputs.aruco import check_markers
+    from da3jax.outputs import check_writable, export
 
     check_writable(options.export_dir)
-    if options.aruco_size is not None:
-        check_dictionary(options.aruco_dictionary)
-    if options.aruco_size is not None and independent and len(images) > 1:
-        raise ValueError("--aruco-size gives a scene its scale, and with --independent there are as many scenes as images; leave one out")
     console = Console(stderr=True)
-    resolve = functools.partial(hub.resolve, progress=console.is_terminal)
-    folder = resolve(options.model_dir, revision=options.revision)
-    metric = None if options.metric_model is None else resolve(options.metric_model)
-    with step(console, f"load {options.model_dir}" + (f" and {options.metric_model}" if metric else "")):
-        model = DepthAnything3.from_pretrained(folder, metric_model=metric, dtype=options.dtype)
-    # What only the archives hold is computed for them only.
-    archives = {"npz", "mini_npz"} & set(check_formats(options.export_format))
-    unused = {"taps", "raw_gs", *(() if archives else ("ray", "metric_depth"))}
-    outputs = [name for name in model.config.outputs if name not in unused]
+    if options.aruco_size is not None:
+        if independent and len(images) > 1:
+            raise ValueError("--aruco-size gives a scene its scale, and --independent images have one each; leave one of the two out")
+        with step(console, "look for markers"):  # before the network takes its time
+            check_markers(images, options.aruco_dictionary)
+    model = load(console, options.model_dir, options.metric_model, revision=options.revision, dtype=options.dtype)
     with step(console, f"{len(images)} view{'s' * (len(images) > 1)}, compiling included"):
         prediction = model.inference(
             list(images),
@@ -62,12 +83,12 @@ def run(images: Sequence[pathlib.Path], options: RunOptions, *, independent: boo
             process_res=options.process_res,
             process_res_method=options.process_res_method,
             independent=independent,
-            outputs=outputs,
+            outputs=outputs_for(options.export_format, model.config),
         )
     if options.aruco_size is not None:
         prediction = to_metres(prediction, aruco_size=options.aruco_size, images=images, aruco_dictionary=options.aruco_dictionary)
     if prediction.is_metric:
-        console.print("depth is in metres", highlight=False)
+        console.print(Text(_metres(prediction)), soft_wrap=True)
     with step(console, f"write {options.export_format}"):
         written = export(
             prediction,
@@ -79,3 +100,13 @@ def run(images: Sequence[pathlib.Path], options: RunOptions, *, independent: boo
         )
     for path in written:
         typer.echo(path)
+
+
+def _metres(prediction: Prediction) -> str:
+    """That depth is in metres, by what, and how well it fits."""
+    said = "depth is in metres"
+    if prediction.scale_factor is not None and np.ndim(prediction.scale_factor) == 0:
+        said += f": 1 in the network's units is {float(prediction.scale_factor):.4g} m"
+    if prediction.scale_residual is not None and np.ndim(prediction.scale_residual) == 0:
+        said += f", which leaves {float(prediction.scale_residual):.2g} m (root mean square)"
+    return said

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from functools import partial
 
 import jax
 import jax.numpy as jnp
@@ -115,7 +116,10 @@ def _ransac(source: jax.Array, target: jax.Array, mask: jax.Array, key: jax.Arra
     threshold = jnp.nanmedian(jnp.where(mask, nearest, jnp.nan), axis=-1, keepdims=True)
     threshold = jnp.maximum(threshold, jnp.sqrt(_rounding(target)[..., None]))[..., None]  # (..., 1, 1)
 
-    lots = jax.random.uniform(key, (tries, mask.shape[-1])).reshape(*(1,) * (mask.ndim - 1), tries, -1)
+    # A lot is a function of the view's number, so that views without a mask at the end change nothing.
+    keys = jax.vmap(partial(jax.random.fold_in, key))(jnp.arange(mask.shape[-1]))
+    lots = jax.vmap(lambda key: jax.random.uniform(key, (tries,)), out_axes=-1)(keys)
+    lots = lots.reshape(*(1,) * (mask.ndim - 1), tries, -1)
     order = jnp.argsort(jnp.where(mask[..., None, :], lots, 2), axis=-1)  # views that do not count come last
     size = jnp.maximum(3, (mask.sum(axis=-1) + 1) // 2)[..., None, None]
     samples = (jnp.argsort(order, axis=-1) < size) & mask[..., None, :]  # (..., tries, N)

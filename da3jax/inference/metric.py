@@ -13,7 +13,7 @@ import jax
 import numpy as np
 from PIL import Image
 
-from da3jax.geometry import Alignment, LengthScale, LengthScaleResult, scale_from_lengths
+from da3jax.geometry import LengthScale, LengthScaleResult, scale_from_lengths
 from da3jax.inputs import read_image
 from da3jax.inputs.aruco import find_markers
 from da3jax.inputs.images import ImageLike, describe
@@ -41,8 +41,8 @@ def to_metres(
     """The prediction in metres, by one of three sources of lengths that are known.
 
     Each source gives pairs of a length in the prediction and the true one; one scale for the whole scene is fitted to them, robustly
-    (`da3jax.geometry.scale_from_lengths`). It multiplies depth, points, the cameras' translations, the rays' origins and what `alignment`
-    leads to, and nothing else.
+    (`da3jax.geometry.scale_from_lengths`). It multiplies depth, points, the cameras' translations and the rays' origins, and nothing
+    else: `alignment` still says how the network's world became that of the known cameras.
 
     Args:
         prediction: of one scene, numpy or device arrays; it is not changed.
@@ -70,8 +70,8 @@ def to_metres(
     prediction = jax.device_get(prediction)
     if prediction.extrinsics is None and len(prediction.depth) > 1:
         raise ValueError(
-            f"the prediction's {len(prediction.depth)} images have no common scene (its extrinsics is None), so each has its own "
-            f"scale; predict and scale them one at a time"
+            f"the prediction has {len(prediction.depth)} images and no cameras (its extrinsics is None), as where each image has a scale "
+            f"of its own; ask for 'cameras' in outputs, or predict and scale independent images one at a time"
         )
     if depth is not None:
         lengths, reference = _known_depth(prediction, depth)
@@ -79,7 +79,8 @@ def to_metres(
         lengths, reference = _known_distances(prediction, camera_distances)
     else:
         lengths, reference = _marker_lengths(prediction, aruco_size, images, aruco_dictionary)
-    found = jax.device_get(_fit(lengths, reference))
+    room = 1 << max(len(lengths) - 1, 0).bit_length()  # one program for many counts: lengths of 0 do not count
+    found = jax.device_get(_fit(*(np.pad(x, (0, room - len(x))).astype(np.float32) for x in (lengths, reference))))
     if found.result != LengthScaleResult.SUCCESS:
         raise ValueError(
             f"{given[0]} determines no scale: no length in it is finite and positive, in metres and in the prediction (sky left out)"
@@ -102,11 +103,6 @@ def _scaled(prediction: Prediction, found: LengthScale) -> Prediction:
         x[..., start:] *= found.scale.astype(x.dtype)
         return x
 
-    alignment: Alignment | None = prediction.alignment
-    if alignment is not None:
-        similarity = alignment.similarity
-        similarity = dataclasses.replace(similarity, scale=similarity.scale * found.scale, translation=similarity.translation * found.scale)
-        alignment = dataclasses.replace(alignment, similarity=similarity, residual=alignment.residual * found.scale)
     factor = np.asarray(found.scale if prediction.scale_factor is None else prediction.scale_factor * found.scale)
     return dataclasses.replace(
         prediction,
@@ -117,7 +113,6 @@ def _scaled(prediction: Prediction, found: LengthScale) -> Prediction:
         is_metric=True,
         scale_factor=factor,
         scale_residual=np.full(factor.shape, found.residual),
-        alignment=alignment,
     )
 
 
@@ -158,7 +153,7 @@ def _known_distances(prediction: Prediction, distances: Mapping[tuple[int, int],
     views = len(prediction.extrinsics)
     extrinsics = prediction.extrinsics.astype(np.float64)
     centers = -np.einsum("nij,ni->nj", extrinsics[:, :, :3], extrinsics[:, :, 3])
-    rounding = 16 * np.finfo(np.float32).eps * np.abs(centers).max()  # what cameras in one place can lie apart
+    rounding = 16 * np.finfo(np.float32).eps * np.nanmax(np.abs(centers))  # what cameras in one place can lie apart
     lengths, reference = [], []
     for pair, metres in distances.items():
         try:
@@ -169,7 +164,9 @@ def _known_distances(prediction: Prediction, distances: Mapping[tuple[int, int],
             raise ValueError(f"camera_distances has the key {pair!r}; a key is two different views from 0 to {views - 1}")
         reference.append(_metres(f"camera_distances of views {i} and {j}", metres))
         lengths.append(np.linalg.norm(centers[i] - centers[j]))
-        if not rounding < lengths[-1] < np.inf:
+        if not np.isfinite(lengths[-1]):
+            raise ValueError(f"camera_distances of views {i} and {j} gives no scale: the prediction's camera of one of them is not finite")
+        if lengths[-1] <= rounding:
             raise ValueError(
                 f"camera_distances of views {i} and {j} gives no scale: the prediction has them {lengths[-1]:.3g} apart, which may "
                 f"be rounding; choose views that it tells apart"

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import dataclasses
 import logging
 import pathlib
 import time
 from collections.abc import Sequence
 from functools import partial
-from operator import index, itemgetter
+from operator import itemgetter
 from typing import Any
 
 import jax
@@ -17,7 +16,10 @@ import numpy as np
 
 from da3jax import outputs as formats
 from da3jax import weights
-from da3jax.config import REF_VIEW_STRATEGIES, Config, NestedConfig, load_config, one_of
+from da3jax.config import PATCH_SIZE, REF_VIEW_STRATEGIES, Config, NestedConfig, load_config
+from da3jax.inference.buckets import bucket
+from da3jax.inference.compilation_cache import use_compilation_cache
+from da3jax.inference.plan import planned
 from da3jax.inference.prediction import to_prediction
 from da3jax.inference.program import KnownCameras, Result, Task, run
 from da3jax.inputs import preprocess
@@ -37,6 +39,12 @@ class DepthAnything3:
         params: nested dict of float32 arrays, as `da3jax.forward` takes it; stacked for scanning where that is the better choice.
         config: what the network is made of.
         dtype: `float32`, `bfloat16` or None: float32 on CPU, bfloat16 on accelerators.
+        bucket_views: whether a scene is filled up to 1, 2, 3, 4, 6, 8, 12, 16, 24, … views, so that one program serves several numbers of
+            views. The result is the same to rounding. What is filled up takes time like any view: False where each number of views comes
+            again and again, and compiling it once pays; on a CPU five views of da3-small take 27 % longer in a program for six.
+
+    What is compiled is kept for the next process in `~/.cache/da3jax/compiled` (below `$XDG_CACHE_HOME`, if that is set), unless JAX has a
+    cache folder already; the environment variable `DA3JAX_COMPILATION_CACHE` names another folder, or is `off`.
     """
 
     def __init__(self, params: Params, config: Config | str, *, dtype: str | None = None):
@@ -51,7 +59,9 @@ class DepthAnything3:
             ValueError: an unknown preset or dtype.
         """
         self.params, self.config, self.dtype = params, load_config(config), dtype
+        self.bucket_views = True
         compute_dtype(dtype)
+        use_compilation_cache()
         self._run = jax.jit(partial(run, config=self.config, dtype=dtype), static_argnames="task")
 
     @classmethod
@@ -137,11 +147,11 @@ class DepthAnything3:
         | extrinsics of some      | the network is not conditioned, which it was never trained for; the result is aligned to those known |
         | intrinsics alone        | they do not condition the network; they are the result's, and metres and points follow from them     |
 
-        Known cameras come back as they were given. `Prediction.conditioned` and `Prediction.alignment` say what happened: one view, or
-        cameras that only turn, determine no scale, and depth keeps the network's.
+        Known cameras come back as they were given, in float32. `Prediction.conditioned` and `Prediction.alignment` say what happened: one
+        view, or cameras that only turn, determine no scale, and depth keeps the network's.
 
-        A metric network gives metres where focal lengths are known, from `intrinsics` or a photograph's EXIF; a nested one, or one
-        loaded with `metric_model`, always, unless the result is brought to the scale of known extrinsics.
+        A metric network gives metres where all focal lengths are known, from `intrinsics` or a photograph's EXIF; a nested one, or one
+        loaded with `metric_model`, wherever there is more than sky to see, unless the result is brought to the scale of known extrinsics.
 
         Args:
             image: files, PIL images or arrays (H, W, 3), (H, W, 4) or (H, W) of uint8 or uint16: views of one scene, in any order.
@@ -164,8 +174,8 @@ class DepthAnything3:
             as_numpy: False leaves the result on the device.
 
         Returns:
-            The prediction for the N images, in their order. The world frame is the reference view's. With `independent` there is no
-            common world: `extrinsics` is None, and rays and points are in each image's own frame.
+            The prediction for the N images, in their order. The world frame is that of known extrinsics, else the reference view's. With
+            `independent` there is no common world: `extrinsics` is None, and rays and points are in each image's own frame.
 
         Raises:
             ValueError: an image, option or combination that cannot be used; the message says which and what would do.
@@ -183,21 +193,20 @@ class DepthAnything3:
             process_res=process_res,
             process_res_method=process_res_method,
         )
-        views = self._usable(views, independent)
-        task = Task(
-            outputs=self._outputs(outputs, views, use_ray_pose),
+        views, task = planned(
+            self.config,
+            views,
+            outputs=outputs,
             use_ray_pose=use_ray_pose,
             ref_view_strategy=ref_view_strategy,
-            export_feat_layers=() if export_feat_layers is None else tuple(map(index, export_feat_layers)),
+            export_feat_layers=export_feat_layers,
             independent=independent,
             align_to_input_ext_scale=align_to_input_ext_scale,
-            **self._use_of_cameras(views),
         )
         start = time.perf_counter()
         known = KnownCameras.of(views.extrinsics, views.intrinsics)
-        result = (self._run_independent if independent else self._run_jointly)(np.asarray(views.images), known, task)
-        prediction = to_prediction(result, views, task, self.config)
-        prediction = jax.device_get(prediction) if as_numpy else jax.block_until_ready(prediction)
+        result = (self._run_independent if independent else self._run_jointly)(np.asarray(views.images), known, task, as_numpy)
+        prediction = jax.block_until_ready(to_prediction(result, views, known, task, self.config))
         logger.info("%d images of %d × %d in %.2f s", *views.images.shape[1:4], time.perf_counter() - start)
         if export_dir is not None:
             formats.export(
@@ -210,70 +219,79 @@ class DepthAnything3:
             )
         return prediction
 
-    def _usable(self, views: Views, independent: bool) -> Views:
-        """The views without known cameras that this network has no use for; refuses those that contradict the call."""
-        if views.extrinsics is not None and "cameras" not in self.config.outputs:
-            raise ValueError(f"{self.config.name} predicts no cameras that extrinsics could be compared with; it takes intrinsics alone")
-        if views.extrinsics is not None and independent:
-            raise ValueError("extrinsics place the views in one world, which independent images do not share; leave one of the two out")
-        if "cameras" in self.config.outputs or (views.intrinsics is None and self.config.canonical_focal is None):
-            return views
-        known = np.full(views.images.shape[1], False) if views.intrinsics is None else np.isfinite(views.intrinsics[0, :, 0, 0])
-        if known.all():
-            return views
-        unknown = np.flatnonzero(~known).tolist()
-        logger.warning("views %s have no known focal length; without it the depth of none is brought to metres or to points", unknown)
-        return dataclasses.replace(views, intrinsics=None)
+    def compile(
+        self,
+        views: int,
+        height: int,
+        width: int,
+        *,
+        extrinsics: bool = False,
+        intrinsics: bool = False,
+        **options: Any,
+    ) -> float:
+        """Compiles ahead what `inference` with the same options will run, so that it runs at once; nothing is computed.
 
-    def _use_of_cameras(self, views: Views) -> dict[str, bool]:
-        """The fields of a `Task` that follow from what is known."""
-        anyview = self.config.anyview if isinstance(self.config, NestedConfig) else self.config
-        takes_cameras = anyview.camera is not None and anyview.backbone.alt_start != -1
-        extrinsics, intrinsics = (0 if x is None else np.isfinite(x[0, :, 0, 0]).sum() for x in (views.extrinsics, views.intrinsics))
-        count = views.images.shape[1]
-        conditioned = takes_cameras and bool(extrinsics == count)
-        if 0 < extrinsics < count:
-            logger.info(
-                "extrinsics of %d of %d views: the network is not conditioned on them, the result is aligned to them", extrinsics, count
-            )
-        if intrinsics and not extrinsics and takes_cameras:
-            logger.info("intrinsics without extrinsics do not condition the network; they replace its own in the result")
-        if conditioned and intrinsics < count:
-            logger.info("intrinsics of %d of %d views: a first pass of the network gives the others", intrinsics, count)
-        return {
-            "conditioned": conditioned,
-            "first_pass": conditioned and bool(intrinsics < count),
-            "in_metres": anyview is self.config and anyview.canonical_focal is not None and bool(intrinsics),
-        }
+        It stays in this object, and in the compilation cache for the next process.
 
-    def _outputs(self, outputs: Sequence[str] | None, views: Views, use_ray_pose: bool) -> tuple[str, ...]:
-        known = [name for name in self.config.outputs if name not in ("taps", "raw_gs")]
-        intrinsics_known = views.intrinsics is not None and np.isfinite(views.intrinsics).all()
-        possible = [*known, "points"] if {"ray", "cameras"} & set(known) or intrinsics_known else known
-        names = (outputs,) if isinstance(outputs, str) else tuple(possible if outputs is None else outputs)
-        for name in names:
-            one_of(f"output of {self.config.name}", name, possible)
-        if "points" in names and not ({"ray", "cameras"} & set(names) or use_ray_pose or intrinsics_known):
-            raise ValueError(f"outputs {list(names)} lacks 'ray' or 'cameras', which points are made of")
-        if "depth" not in names:
-            raise ValueError(f"outputs {list(names)} lacks 'depth', which every prediction has; da3jax.forward computes the others alone")
-        if isinstance(self.config, NestedConfig):  # without these depth is not in metres
-            names = (*names, "cameras", "sky", "metric_depth")
-        if views.extrinsics is not None:
-            names = (*names, "cameras")
-        if use_ray_pose:
-            if "ray" not in known:
-                raise ValueError(f"use_ray_pose needs rays, which {self.config.name} does not predict; it has {', '.join(known)}")
-            names = (*(name for name in names if name != "cameras"), "ray")
-        return tuple(name for name in (*known, "points") if name in names)  # one program whatever the order
+        Args:
+            views: how many images.
+            height: pixels of the processed images, a multiple of 14: 504 × 378 photographs, or 4000 × 3000 ones with the default
+                `process_res`, have 378.
+            width: likewise.
+            extrinsics: whether they will be given, for all views.
+            intrinsics: likewise; or read from EXIF, for a metric network.
+            **options: those of `inference` that a program is made for: `align_to_input_ext_scale`, `use_ray_pose`, `ref_view_strategy`,
+                `independent`, `outputs`, `export_feat_layers`.
 
-    def _run_jointly(self, images: np.ndarray, known: KnownCameras, task: Task) -> Result:
+        Returns:
+            Seconds that it took.
+
+        Raises:
+            ValueError: a size that no processed image has, or what `inference` would refuse.
+        """
+        start = time.perf_counter()
+        if views < 1:
+            raise ValueError(f"views is {views}; it is at least 1")
+        for name, side in (("height", height), ("width", width)):
+            if side < PATCH_SIZE or side % PATCH_SIZE:
+                near = max(PATCH_SIZE, round(side / PATCH_SIZE) * PATCH_SIZE)
+                raise ValueError(f"{name} is {side}; processed images have multiples of {PATCH_SIZE}, for example {near}")
+        eyes = np.broadcast_to(np.eye(3, 4), (1, views, 3, 4))
+        stand_in = Views(
+            np.broadcast_to(np.float32(0), (1, views, height, width, 3)),
+            extrinsics=eyes if extrinsics else None,
+            intrinsics=eyes[..., :3] if intrinsics else None,
+        )
+        stand_in, task = planned(self.config, stand_in, **options)
+        independent = task.independent
+        size = self._size(views, independent)
+        leading = (size, 1) if independent else (1, size)
+        arguments = (stand_in.images, KnownCameras.of(stand_in.extrinsics, stand_in.intrinsics))
+        arguments = jax.tree.map(lambda x: jax.ShapeDtypeStruct((*leading, *x.shape[2:]), x.dtype), arguments)
+        mask = jax.ShapeDtypeStruct(leading, bool) if size > views and not independent else None
+        # jit finds a program that was lowered for the same types.
+        self._run.lower(self.params, *arguments, mask, task=task).compile()
+        return time.perf_counter() - start
+
+    def _size(self, count: int, independent: bool) -> int:
+        """How many views, or scenes where they are independent, the program for `count` images takes."""
+        size = bucket(count) if self.bucket_views else count
+        return min(size, IMAGES_AT_A_TIME) if independent else size
+
+    def _run_jointly(self, images: np.ndarray, known: KnownCameras, task: Task, as_numpy: bool) -> Result:
         """All views of (1, S, H, W, 3) as one scene; what they leave open is said."""
-        result = self._run(self.params, images, known, task=task)
+        count = images.shape[1]
+        size, mask = self._size(count, independent=False), None
+        if size > count:  # with the last view, for anything finite will do
+            rows = np.minimum(np.arange(size), count - 1)
+            images, known = jax.tree.map(lambda x: x[:, rows], (images, known))
+            mask = (np.arange(size) < count)[None]
+        result = self._run(self.params, images, known, mask, task=task)
+        result = (jax.device_get(result) if as_numpy else result).first(count)
         if result.alignment is not None:
             if not result.alignment.scale_determined.all():
                 logger.warning(
-                    "the known cameras, or the predicted ones, stand in one place, which determines no scale: depth keeps the network's"
+                    "one known camera, or several in one place, known or predicted, determine no scale: depth keeps the network's"
                 )
             if not result.alignment.rotation_determined.all():
                 logger.warning(
@@ -281,14 +299,15 @@ class DepthAnything3:
                 )
         return result
 
-    def _run_independent(self, images: np.ndarray, known: KnownCameras, task: Task) -> Result:
+    def _run_independent(self, images: np.ndarray, known: KnownCameras, task: Task, as_numpy: bool) -> Result:
         """Each view of (1, S, H, W, 3) as a scene of one view; groups of one size, so that one program serves all."""
         scenes = jax.tree.map(lambda views: views[0][:, None], (images, known))
         count = images.shape[1]
-        group = min(count, IMAGES_AT_A_TIME)
+        group = self._size(count, independent=True)
         results = []
         for start in range(0, count, group):
             rows = np.minimum(np.arange(start, start + group), count - 1)
-            out = self._run(self.params, *jax.tree.map(itemgetter(rows), scenes), task=task)
+            out = self._run(self.params, *jax.tree.map(itemgetter(rows), scenes), None, task=task)
+            out = jax.device_get(out) if as_numpy else out
             results.append(jax.tree.map(itemgetter(slice(count - start)), out))
-        return jax.tree.map(lambda *leaves: jnp.concatenate(leaves), *results)
+        return jax.tree.map(lambda *leaves: (np if as_numpy else jnp).concatenate(leaves), *results)

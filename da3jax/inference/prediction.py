@@ -9,7 +9,7 @@ import jax
 import numpy as np
 
 from da3jax.config import Config
-from da3jax.inference.program import Result, Task
+from da3jax.inference.program import KnownCameras, Result, Task
 from da3jax.types import Prediction, Views
 
 logger = logging.getLogger(__name__)
@@ -18,17 +18,21 @@ SKY_MASK_THRESHOLD = 0.5
 """From here on `Prediction.sky` is true, as in the official result."""
 
 
-def to_prediction(result: Result, views: Views, task: Task, config: Config) -> Prediction:
-    """Results over (B, S) to a prediction over N = B · S views: of one scene, or of N scenes where they are independent."""
+def to_prediction(result: Result, views: Views, known: KnownCameras, task: Task, config: Config) -> Prediction:
+    """Results over (B, S) to a prediction over N = B · S views: of one scene, or of N scenes where they are independent.
+
+    Numpy stays numpy: on the device each of these small steps would be compiled.
+    """
     flat = jax.tree.map(lambda leaf: leaf.reshape(-1, *leaf.shape[2:]), (result.network, result.solution, result.points))
     output, solution, points = flat
     if task.use_ray_pose and (degenerate := np.flatnonzero(solution.result).tolist()):
-        logger.warning("the rays of views %s determine no camera; theirs is the identity", degenerate)
+        logger.warning("the rays of views %s determine no camera; where none is known, theirs is the identity", degenerate)
     aux = {f"feat_layer_{layer}": features for layer, features in (output.features or {}).items()}
     if output.metric_depth is not None:
         aux["metric_depth"] = output.metric_depth
-    alignment = jax.tree.map(itemgetter(0), result.alignment)
+    alignment = jax.tree.map(itemgetter((0, ...)), result.alignment)
     is_metric, factor, residual = task.in_metres, None, None
+    overruled = task.align_to_input_ext_scale and known.has_baseline
     if task.in_metres:
         factor = (output.intrinsics[:, 0, 0] + output.intrinsics[:, 1, 1]) / 2 / config.canonical_focal
     if result.scale is not None:
@@ -36,10 +40,8 @@ def to_prediction(result: Result, views: Views, task: Task, config: Config) -> P
         if undetermined:
             where = f"images {undetermined} show" if task.independent else "the scene shows"
             logger.warning("%s hardly anything but sky, which determines no scale: the result is not in metres", where)
-        overruled = alignment is not None and task.align_to_input_ext_scale and bool(alignment.scale_determined)
-        if not undetermined and not overruled:
-            is_metric = True
-            factor, residual = (x if task.independent else x[0] for x in (result.scale.scale, result.scale.residual))
+        is_metric = not undetermined and not overruled
+        factor, residual = (x if task.independent else x[0, ...] for x in (result.scale.scale, result.scale.residual))
     return Prediction(
         depth=output.depth,
         conf=output.depth_conf,

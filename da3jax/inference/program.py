@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import logging
 from typing import NamedTuple
 
 import jax
@@ -28,6 +29,12 @@ from da3jax.types import NetworkOutput, Params
 
 ALIGNMENT_TRIES = 256
 """Samples of half the views, of which one has to be free of wrong cameras. The official ten miss it with two wrong ones in twelve."""
+
+
+LEAST_BASELINE = 1e-6
+"""Of known cameras, in their units: what is less is rounding, for cameras that turn about the world's origin too."""
+
+logger = logging.getLogger(__name__)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -61,18 +68,29 @@ class KnownCameras(NamedTuple):
 
     @classmethod
     def of(cls, extrinsics: np.ndarray | None, intrinsics: np.ndarray | None) -> KnownCameras:
-        """From float64 arrays of one scene, (1, S, ...)."""
+        """From arrays of one scene, (1, S, ...), float64 or, where the caller has them so, float32."""
         relative = None
         if extrinsics is not None:
-            rotation, translation = extrinsics[..., :3], extrinsics[..., 3:]
+            rotation, translation = np.split(extrinsics.astype(np.float64), [3], axis=-1)
             first = np.flatnonzero(np.isfinite(extrinsics[0, :, 0, 0]))[0]
             turn = rotation @ rotation[:, first, None].swapaxes(-1, -2)
             shift = translation - turn @ translation[:, first, None]
             # Cameras that only turn differ in place by the rounding of their numbers, which is no baseline.
-            rounding = 2e-6 if np.array_equal(extrinsics, extrinsics.astype(np.float32), equal_nan=True) else 1e-7
-            apart = np.linalg.norm(shift, axis=-2, keepdims=True) > rounding * np.nanmax(np.abs(translation))
-            relative = np.concatenate([turn, np.where(apart | np.isnan(shift), shift, 0)], axis=-1)
+            far, apart = (np.nanmax(np.abs(x)) for x in (translation, shift))
+            if apart <= max(LEAST_BASELINE, 16 * np.finfo(extrinsics.dtype).eps * far):
+                shift = 0 * shift  # unknown stays unknown
+            elif apart < 1e4 * (rounding := np.finfo(np.float32).eps * far):
+                logger.warning(
+                    "the known cameras are %.2g apart and so far from their world's origin that float32 holds places there to %.1g: "
+                    "depth does not suffer, extrinsics and points do; subtract an origin from the cameras' centres", apart, rounding,
+                )  # fmt: skip
+            relative = np.concatenate([turn, shift], axis=-1)
         return cls(*(None if x is None else np.asarray(x, np.float32) for x in (extrinsics, relative, intrinsics)))
+
+    @property
+    def has_baseline(self) -> bool:
+        """Whether known cameras stand in more than one place."""
+        return self.relative is not None and bool((np.nan_to_num(self.relative[..., 3]) != 0).any())
 
 
 class Result(NamedTuple):
@@ -84,46 +102,59 @@ class Result(NamedTuple):
     alignment: Alignment | None = None
     points: jax.Array | None = None
 
+    def first(self, views: int) -> Result:
+        """The same without the views after the first `views`; numpy or device arrays."""
+        network, solution, points = jax.tree.map(lambda x: x[:, :views], (self.network, self.solution, self.points))
+        alignment = self.alignment and dataclasses.replace(self.alignment, inliers=self.alignment.inliers[:, :views])
+        return Result(network, solution, self.scale, alignment, points)
 
-def run(params: Params, images: jax.Array, known: KnownCameras, *, task: Task, config: Config, dtype: str | None) -> Result:
-    """All of it, for images (B, S, H, W, 3)."""
+
+def run(
+    params: Params, images: jax.Array, known: KnownCameras, view_mask: jax.Array | None, *, task: Task, config: Config, dtype: str | None
+) -> Result:
+    """All of it, for images (B, S, H, W, 3). Views that `view_mask` (B, S) has False are computed, and change nothing for the others."""
     height, width = images.shape[2:4]
-    output = _network(params, images, known, task, config, dtype)
+    output = _network(params, images, known, view_mask, task, config, dtype)
 
-    solution = None
+    solution, counted = None, view_mask
     if task.use_ray_pose:
         solution = cameras_from_rays(output.ray, output.ray_conf)
+        solved = solution.result == 0
+        counted = solved if view_mask is None else solved & view_mask
         output = dataclasses.replace(output, extrinsics=solution.extrinsics, intrinsics=solution.intrinsics(height, width))
     if known.intrinsics is not None:
         output = dataclasses.replace(output, intrinsics=_filled(known.intrinsics, output.intrinsics))
 
     scale = None
     if isinstance(config, NestedConfig):
-        output, scale = scaled_to_metric(output, config.metric.canonical_focal)
+        output, scale = scaled_to_metric(output, config.metric.canonical_focal, counted)
     elif task.in_metres:
         output = dataclasses.replace(output, depth=in_metres(output.depth, output.intrinsics, config.canonical_focal))
 
     alignment = None
     if known.extrinsics is not None:
-        output, alignment = _aligned(output, known, task.align_to_input_ext_scale)
+        output, alignment = _aligned(output, known, counted, task.align_to_input_ext_scale)
 
     if task.independent:
         output = dataclasses.replace(output, extrinsics=None)
     points = None
     if "points" in task.outputs:
-        by_rays = output.ray is not None and known.extrinsics is None and known.intrinsics is None
-        points = points_from_rays(output.depth, output.ray) if by_rays else unproject(output.depth, output.intrinsics, output.extrinsics)
+        any_known = known.extrinsics is not None or known.intrinsics is not None
+        by_cameras = output.ray is None or (any_known and (task.independent or output.extrinsics is not None))
+        points = unproject(output.depth, output.intrinsics, output.extrinsics) if by_cameras else points_from_rays(output.depth, output.ray)
     return Result(output, solution, scale, alignment, points)
 
 
-def _network(params: Params, images: jax.Array, known: KnownCameras, task: Task, config: Config, dtype: str | None) -> NetworkOutput:
-    common = {"config": config, "dtype": dtype, "ref_view_strategy": task.ref_view_strategy}
+def _network(
+    params: Params, images: jax.Array, known: KnownCameras, view_mask: jax.Array | None, task: Task, config: Config, dtype: str | None
+) -> NetworkOutput:
+    common = {"config": config, "dtype": dtype, "view_mask": view_mask, "ref_view_strategy": task.ref_view_strategy}
     cameras = {}
     if task.conditioned:
         intrinsics = known.intrinsics
         if task.first_pass:
             intrinsics = _filled(intrinsics, forward(params, images, outputs=("cameras",), **common).intrinsics)
-        cameras = {"extrinsics": normalize_poses(known.relative), "intrinsics": intrinsics}
+        cameras = {"extrinsics": normalize_poses(known.relative, view_mask), "intrinsics": intrinsics}
     names = tuple(name for name in task.outputs if name != "points")
     return forward(params, images, outputs=names, export_feat_layers=task.export_feat_layers, **cameras, **common)
 
@@ -135,25 +166,25 @@ def _filled(known: jax.Array | None, predicted: jax.Array | None) -> jax.Array:
     return jnp.where(jnp.isfinite(known[..., :1, :1]), known, predicted)
 
 
-def _aligned(output: NetworkOutput, known: KnownCameras, to_input: bool) -> tuple[NetworkOutput, Alignment]:
-    """The output in the world of the known cameras, or with them in the network's own.
+def _aligned(output: NetworkOutput, known: KnownCameras, counted: jax.Array | None, to_input: bool) -> tuple[NetworkOutput, Alignment]:
+    """The output in the world of the known cameras, or with them in the network's own, by the views that are `counted` (B, S).
 
     As officially the similarity is fitted from the known centres to the predicted ones, not the other way round: the errors are the
     network's, and least squares shrinks what it fits from noise.
     """
-    mask = jnp.isfinite(known.relative[..., 0, 0])
+    is_known = jnp.isfinite(known.relative[..., 0, 0])
+    mask = is_known if counted is None else is_known & counted
     found = align_poses(known.relative, output.extrinsics, mask, tries=ALIGNMENT_TRIES)
     back = found.similarity.inverse()
-    first = jnp.argmax(mask, axis=-1)[..., None, None, None]
+    first = jnp.argmax(is_known, axis=-1)[..., None, None, None]
     origin = jnp.take_along_axis(known.extrinsics, first, axis=1)[:, 0]  # (B, 3, 4), world to the frame of `relative`
     pose = invert_rigid(origin)
     to_world = Similarity(jnp.ones_like(back.scale), pose[..., :3], pose[..., 3])
     alignment = dataclasses.replace(found, similarity=to_world.compose(back), residual=found.residual * back.scale)
     if not to_input:
         moved = found.similarity.apply_to_cameras(known.relative)
-        return dataclasses.replace(
-            output, extrinsics=_filled(jnp.where(mask[..., None, None], moved, jnp.nan), output.extrinsics)
-        ), alignment
+        extrinsics = jnp.where(is_known[..., None, None], moved, output.extrinsics)
+        return dataclasses.replace(output, extrinsics=extrinsics), alignment
     predicted = compose_rigid(back.apply_to_cameras(output.extrinsics), jnp.broadcast_to(origin[:, None], output.extrinsics.shape))
     ray = output.ray
     if ray is not None:

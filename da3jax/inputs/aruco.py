@@ -2,13 +2,25 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 
 from da3jax.config import one_of
+from da3jax.inputs.images import ImageLike, describe, read_image
 
 
-def check_dictionary(dictionary: str) -> None:
-    """Raises what `find_markers` raises, before there is a picture."""
+def check_markers(images: Sequence[ImageLike], dictionary: str = "DICT_4X4_50") -> None:
+    """Raises a ValueError unless one of the images shows a marker; and what `find_markers` and `read_image` raise."""
+    _check(dictionary)
+    if not any(find_markers(read_image(image, describe(image, index)), dictionary) for index, image in enumerate(images)):
+        raise ValueError(
+            f"no ArUco marker of {dictionary} is in any of the {len(images)} images; one of them needs one, sharp and with its white "
+            f"margin, and the dictionary to be the set it was printed from"
+        )
+
+
+def _check(dictionary: str) -> None:
     try:
         import cv2
     except ModuleNotFoundError as error:
@@ -32,7 +44,7 @@ def find_markers(image: np.ndarray, dictionary: str = "DICT_4X4_50") -> list[tup
         ModuleNotFoundError: OpenCV is not installed; the message says how.
         ValueError: an unknown dictionary.
     """
-    check_dictionary(dictionary)
+    _check(dictionary)
     import cv2
 
     # A white margin cut as narrow as a cell has an outline of its own, that the default takes for a better drawn border of the marker.

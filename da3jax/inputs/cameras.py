@@ -30,7 +30,7 @@ def check_extrinsics(extrinsics: Matrices, names: Sequence[str]) -> np.ndarray |
         names: of the S images, for messages.
 
     Returns:
-        (S, 3, 4) float64, NaN where not known; None if no pose is.
+        (S, 3, 4), NaN where not known, float32 if all poses came so and else float64; None if no pose is known.
 
     Raises:
         ValueError: a wrong count, shape or type; a value that is not finite; a matrix that is not a rotation beside a translation. The
@@ -48,7 +48,7 @@ def check_intrinsics(intrinsics: Matrices, names: Sequence[str]) -> np.ndarray |
         names: of the S images, for messages.
 
     Returns:
-        (S, 3, 3) float64, NaN where not known; None if none are.
+        (S, 3, 3), NaN where not known, typed as `check_extrinsics` does; None if none are known.
 
     Raises:
         ValueError: a wrong count, shape or type; a value that is not finite; a matrix of another form. The message names the view.
@@ -74,7 +74,7 @@ def _check(what: str, matrices: Matrices, shapes: tuple[tuple[int, int], ...], n
         where = f"{what} of view {index} ({name})"
         try:
             matrix = np.asarray(matrix)
-        except (TypeError, ValueError):  # ragged
+        except (TypeError, ValueError, RuntimeError):  # ragged, or a tensor of another library that will not be read
             raise ValueError(f"{where} are not a matrix of numbers; {expected}") from None
         if matrix.dtype.kind not in "iuf":
             raise ValueError(f"{where} are of type {matrix.dtype}; they should be real numbers")
@@ -89,7 +89,8 @@ def _check(what: str, matrices: Matrices, shapes: tuple[tuple[int, int], ...], n
             )
         check(matrix, where)
         views[index] = matrix[:3]
-    return None if all(matrix is None for matrix in matrices) else views
+    types = {getattr(matrix, "dtype", None) for matrix in matrices if matrix is not None}
+    return None if not types else views.astype(np.float32) if types == {np.dtype(np.float32)} else views
 
 
 def _check_pose(matrix: np.ndarray, where: str) -> None:
@@ -120,6 +121,11 @@ def _check_pinhole(matrix: np.ndarray, where: str) -> None:
     fx, fy = matrix[0, 0], matrix[1, 1]
     if fx <= 0 or fy <= 0:
         raise ValueError(f"{where} have focal lengths of {fx:g} and {fy:g} (entries [0, 0] and [1, 1]); they should be positive")
+    if max(fx, fy) < 5 and 0 <= matrix[:2, 2].min() <= matrix[:2, 2].max() <= 1:
+        raise ValueError(
+            f"{where} look normalised: focal lengths of {fx:g} and {fy:g}, a principal point within 1; they should be in pixels, "
+            f"which the first row times the image's width and the second times its height are"
+        )
     if abs(matrix[1, 0]) > _ROUNDING * fy:
         raise ValueError(f"{where} are {matrix[1, 0]:g} at [1, 0], which should be 0: the skew, if any, is at [0, 1]")
 

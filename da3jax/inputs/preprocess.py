@@ -84,6 +84,8 @@ def preprocess(
         given = np.full((len(images), 3, 3), np.nan) if intrinsics is None else intrinsics
         either = [intrinsics_from_exif(image) if np.isnan(matrix).any() else matrix for image, matrix in zip(images, given, strict=True)]
         intrinsics = check_intrinsics(either, names)
+        if found := [index for index, matrix in enumerate(given) if np.isnan(matrix).any() and either[index] is not None]:
+            _logger.info("the focal lengths of views %s are those of their EXIF", found)
 
     def process(image: ImageLike, name: str) -> tuple[np.ndarray, np.ndarray]:
         return _fit(read_image(image, name), name, process_res, process_res_method)

@@ -12,7 +12,7 @@ from flax import linen as nn
 
 from da3jax.config import PATCH_SIZE, BackboneConfig
 from da3jax.models.layers import Attend, Block, layer_norm
-from da3jax.models.reference_view import MIN_VIEWS, select_reference_view
+from da3jax.models.reference_view import select_reference_view
 from da3jax.models.stacking import Segment, scan_plan
 from da3jax.ops.attention import attention
 from da3jax.ops.position_embedding import resize_position_embedding
@@ -46,10 +46,12 @@ def run_block(
     x: jax.Array,
     in_view: jax.Array,
     rotations: tuple[Rotation, Rotation],
+    mask: jax.Array | None,
 ) -> tuple[jax.Array, jax.Array]:
     """Block `index` as a submodule, called `name`, of the module that calls; returns its output and the last in-view output.
 
-    Pairs (`attends`, `rotations`) are for in-view and cross-view blocks. A function, so that looped and scanned blocks are the same.
+    Pairs (`attends`, `rotations`) are for in-view and cross-view blocks; `mask` (B, S · N) says which keys count in the latter. A function,
+    so that looped and scanned blocks are the same.
     """
     cross_view = config.cross_view(index)
     block = Block(
@@ -64,7 +66,7 @@ def run_block(
         name=name,
     )
     rotates = config.rope_start != -1 and index >= config.rope_start
-    x = block(x, rotations[cross_view] if rotates else None)
+    x = block(x, rotations[cross_view] if rotates else None, mask if cross_view else None)
     return x, in_view if cross_view else x
 
 
@@ -75,9 +77,9 @@ class Turn(nn.Module):
     run: Callable[..., tuple[jax.Array, jax.Array]]
 
     @nn.compact
-    def __call__(self, carry: tuple[jax.Array, jax.Array], rotations: tuple[Rotation | None, Rotation | None]):
+    def __call__(self, carry: tuple[jax.Array, jax.Array], shared: tuple[tuple[Rotation, Rotation], jax.Array | None]):
         for j in range(self.segment.period):
-            carry = self.run(self.segment.start + j, f"block_{j}", *carry, rotations)
+            carry = self.run(self.segment.start + j, f"block_{j}", *carry, *shared)
         return carry, None
 
 
@@ -97,6 +99,7 @@ class Backbone(nn.Module):
         on_tap: Callable[[int, jax.Array], None] | None = None,
         *,
         camera_tokens: jax.Array | None = None,
+        view_mask: jax.Array | None = None,
         ref_view_strategy: str = "saddle_balanced",
         feature_layers: Sequence[int] = (),
     ) -> tuple[jax.Array | None, dict[int, jax.Array]]:
@@ -106,6 +109,7 @@ class Backbone(nn.Module):
             images: (B, S, H, W, 3), ImageNet-normalised.
             on_tap: None when no tap is needed.
             camera_tokens: (B, S, C) from the camera encoder; None for the learned ones, for which a reference view is chosen.
+            view_mask: (B, S) bool, the views that others see and that can be the reference; None for all.
             ref_view_strategy: one of `da3jax.config.REF_VIEW_STRATEGIES`.
             feature_layers: blocks whose normed patch tokens (B, S, h, w, C) to return.
 
@@ -113,13 +117,14 @@ class Backbone(nn.Module):
             The special token (B, S, C or 2C) of the last tap, before the norm; features by block.
         """
         config = self.config
-        batch, views, height, width, _ = images.shape
+        views, height, width = images.shape[1:4]
         rows, columns = height // PATCH_SIZE, width // PATCH_SIZE
         learned = self.param("camera_token", _weights, (1, 2, config.width)) if config.alt_start != -1 else None
         norm = layer_norm(name="norm")
         x = in_view = self._embed(images, rows, columns)
         rotations = tuple(make(rows, columns, config.width // config.num_heads) for make in (in_view_rotation, cross_view_rotation))
-        reference = jnp.zeros(batch, jnp.int32)
+        shared = rotations, None if view_mask is None else jnp.repeat(view_mask, x.shape[2], axis=1)
+        reference = select_reference_view(x[:, :, 0], "first", view_mask)
         special, features = None, {}
 
         needed = max([*(config.taps if on_tap else ()), *feature_layers, -1]) + 1
@@ -129,14 +134,14 @@ class Backbone(nn.Module):
         for number, segment in enumerate(segments):
             if segment.start >= needed and not self.is_initializing():
                 break
-            if segment.start == config.alt_start - 1 and camera_tokens is None and views >= MIN_VIEWS:
-                reference = select_reference_view(x[:, :, 0], ref_view_strategy)
+            if segment.start == config.alt_start - 1 and camera_tokens is None:
+                reference = select_reference_view(x[:, :, 0], ref_view_strategy, view_mask)
             if segment.start == config.alt_start:
                 if camera_tokens is None:
                     is_reference = jnp.arange(views)[None] == reference[:, None]
                     camera_tokens = jnp.where(is_reference[..., None], learned[:, :1], learned[:, 1:])
                 x = in_view = x.at[:, :, 0].set(camera_tokens)
-            x, in_view = self._run_segment(segment, number, x, in_view, rotations)
+            x, in_view = self._run_segment(segment, number, x, in_view, shared)
             last = segment.stop - 1
             if on_tap and last in config.taps:
                 parts = (in_view, x) if config.cat_token else (x,)
@@ -156,10 +161,10 @@ class Backbone(nn.Module):
         first = jnp.broadcast_to(class_token[None], (*patches.shape[:2], 1, config.width))
         return jnp.concatenate([first, patches], axis=2) + resize_position_embedding(stored, rows, columns)[None]
 
-    def _run_segment(self, segment: Segment, number: int, x: jax.Array, in_view: jax.Array, rotations: tuple[Rotation, Rotation]):
+    def _run_segment(self, segment: Segment, number: int, x: jax.Array, in_view: jax.Array, shared: tuple):
         run = partial(run_block, self.config, (self.in_view_attention, self.cross_view_attention), self.dtype)
         if not self.stacked:
-            return run(segment.start, f"blocks_{segment.start}", x, in_view, rotations)
+            return run(segment.start, f"blocks_{segment.start}", x, in_view, *shared)
         axes = {"variable_axes": {"params": 0}, "split_rngs": {"params": True}, "in_axes": nn.broadcast}
-        carry, _ = nn.scan(Turn, length=segment.repeats, **axes)(segment, run, name=f"segment_{number}")((x, in_view), rotations)
+        carry, _ = nn.scan(Turn, length=segment.repeats, **axes)(segment, run, name=f"segment_{number}")((x, in_view), shared)
         return carry

@@ -18,13 +18,18 @@ class CameraEncoder(nn.Module):
     width: int
 
     @nn.compact
-    def __call__(self, extrinsics: jax.Array, intrinsics: jax.Array, height: int, width: int) -> jax.Array:
-        """Tokens (B, S, C) of world-to-camera (B, S, 3 or 4, 4), taken as they are, and intrinsics (B, S, 3, 3) in pixels."""
+    def __call__(
+        self, extrinsics: jax.Array, intrinsics: jax.Array, height: int, width: int, view_mask: jax.Array | None = None
+    ) -> jax.Array:
+        """Tokens (B, S, C) of world-to-camera (B, S, 3 or 4, 4), taken as they are, and intrinsics (B, S, 3, 3) in pixels.
+
+        Views that `view_mask` (B, S) has False are not seen by the others.
+        """
         encoding = encode_pose(extrinsics, intrinsics, height, width)
         x = Mlp(self.width // 2, self.width, name="pose")(encoding)
         x = layer_norm(name="token_norm")(x)[:, None]  # (B, 1, S, C): the views are the tokens here
         for index in range(self.config.encoder_depth):
-            x = Block(self.config.encoder_heads, 4 * self.width, layer_scale=0.01, name=f"blocks_{index}")(x)
+            x = Block(self.config.encoder_heads, 4 * self.width, layer_scale=0.01, name=f"blocks_{index}")(x, mask=view_mask)
         return layer_norm(name="norm")(x)[:, 0]
 
 

@@ -58,7 +58,7 @@ class Attention(nn.Module):
     dtype: jnp.dtype = jnp.float32
 
     @nn.compact
-    def __call__(self, x: jax.Array, rotation: Rotation | None = None) -> jax.Array:
+    def __call__(self, x: jax.Array, rotation: Rotation | None = None, mask: jax.Array | None = None) -> jax.Array:
         views, width = x.shape[1], x.shape[-1]
         qkv = Dense(3 * width, self.dtype, name="qkv")(x)
         q, k, v = rearrange(qkv, "b s n (three h d) -> three b s n h d", three=3, h=self.num_heads)
@@ -68,7 +68,7 @@ class Attention(nn.Module):
             q, k = rotate(q, rotation), rotate(k, rotation)
         tokens = "b (s n) h d" if self.cross_view else "(b s) n h d"
         q, k, v = (rearrange(t.astype(self.dtype), f"b s n h d -> {tokens}") for t in (q, k, v))
-        out = rearrange(self.attend(q, k, v), f"{tokens} -> b s n (h d)", s=views)
+        out = rearrange(self.attend(q, k, v, mask), f"{tokens} -> b s n (h d)", s=views)
         return Dense(width, self.dtype, name="proj")(out)
 
 
@@ -99,7 +99,7 @@ class SwiGLU(nn.Module):
 
 
 class Block(nn.Module):
-    """Pre-norm transformer block on tokens (B, S, N, C); the residual stream stays float32."""
+    """Pre-norm transformer block on tokens (B, S, N, C); the residual stream stays float32. `mask` says which keys count."""
 
     num_heads: int
     hidden: int
@@ -112,10 +112,10 @@ class Block(nn.Module):
     dtype: jnp.dtype = jnp.float32
 
     @nn.compact
-    def __call__(self, x: jax.Array, rotation: Rotation | None = None) -> jax.Array:
+    def __call__(self, x: jax.Array, rotation: Rotation | None = None, mask: jax.Array | None = None) -> jax.Array:
         mlp = {"mlp": Mlp, "swiglu": SwiGLU}[self.mlp]
         attended = Attention(self.num_heads, self.cross_view, self.qk_norm, self.attend, self.dtype, name="attn")(
-            layer_norm(self.norm_epsilon, name="norm1")(x), rotation
+            layer_norm(self.norm_epsilon, name="norm1")(x), rotation, mask
         )
         x = x + LayerScale(self.layer_scale, name="ls1")(attended)
         fed = mlp(self.hidden, x.shape[-1], self.dtype, name="mlp")(layer_norm(self.norm_epsilon, name="norm2")(x))

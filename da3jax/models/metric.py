@@ -12,7 +12,7 @@ from functools import partial
 import jax
 import jax.numpy as jnp
 
-from da3jax.models.sky import FEW_PIXELS, SKY_THRESHOLD, masked_quantile
+from da3jax.models.sky import FEW_PIXELS, masked_quantile, split_sky
 from da3jax.types import NetworkOutput
 
 FARTHEST = 200.0
@@ -39,13 +39,16 @@ def in_metres(depth: jax.Array, intrinsics: jax.Array, canonical_focal: float) -
     return depth * (focal / canonical_focal)[..., None, None]
 
 
-def fit_metric_scale(depth: jax.Array, conf: jax.Array, metres: jax.Array, sky: jax.Array) -> MetricScale:
-    """The s of each scene that minimises Σ (s · depth − metres)²; all arguments (B, S, H, W).
+def fit_metric_scale(
+    depth: jax.Array, conf: jax.Array, metres: jax.Array, sky: jax.Array, view_mask: jax.Array | None = None
+) -> MetricScale:
+    """The s of each scene that minimises Σ (s · depth − metres)²; all maps (B, S, H, W).
 
-    Only pixels count that are no sky, no less confident than the median of those, and not right in front of the camera.
+    Only pixels count that are no sky, no less confident than the median of those, not right in front of the camera, and in no view that
+    `view_mask` (B, S) has False.
     """
-    depth, conf, metres, sky = (x.reshape(len(x), -1) for x in (depth, conf, metres, sky))
-    ground = sky < SKY_THRESHOLD
+    _, ground = split_sky(sky, view_mask)
+    depth, conf, metres, ground = (x.reshape(len(x), -1) for x in (depth, conf, metres, ground))
     median = jax.vmap(partial(masked_quantile, percent=50))(conf, ground)
     chosen = ground & (conf >= median[:, None]) & (metres > _NEAREST_METRIC) & (depth > _NEAREST)
     products, squares = (jnp.sum(jnp.where(chosen, depth * x, 0), axis=-1) for x in (metres, depth))
@@ -56,18 +59,21 @@ def fit_metric_scale(depth: jax.Array, conf: jax.Array, metres: jax.Array, sky: 
     return MetricScale(scale, determined, residual)
 
 
-def scaled_to_metric(output: NetworkOutput, canonical_focal: float) -> tuple[NetworkOutput, MetricScale]:
+def scaled_to_metric(
+    output: NetworkOutput, canonical_focal: float, view_mask: jax.Array | None = None
+) -> tuple[NetworkOutput, MetricScale]:
     """A nested network's output with depth, translations and ray origins in metres, by its own intrinsics; `metric_depth` in metres too.
 
     Sky is put at the 99 % quantile of the scene's other depth, at most `FARTHEST`, and its confidence is 1.0, the least there is, as
-    officially. Scenes whose scale is not determined keep depth, confidence and cameras.
+    officially. Scenes whose scale is not determined keep depth, confidence and cameras. Views that `view_mask` (B, S) has False
+    do not count.
     """
     metres = in_metres(output.metric_depth, output.intrinsics, canonical_focal)
-    fit = fit_metric_scale(output.depth, output.depth_conf, metres, output.sky)
+    fit = fit_metric_scale(output.depth, output.depth_conf, metres, output.sky, view_mask)
     depth = output.depth * fit.scale[:, None, None, None]
-    flat_sky = output.sky.reshape(len(depth), -1) >= SKY_THRESHOLD
-    far = jax.vmap(partial(masked_quantile, percent=99))(depth.reshape(len(depth), -1), ~flat_sky)
-    filled = (output.sky >= SKY_THRESHOLD) & fit.determined[:, None, None, None]
+    is_sky, is_other = split_sky(output.sky, view_mask)
+    far = jax.vmap(partial(masked_quantile, percent=99))(depth.reshape(len(depth), -1), is_other.reshape(len(depth), -1))
+    filled = is_sky & fit.determined[:, None, None, None]
     depth = jnp.where(filled, jnp.minimum(far, FARTHEST)[:, None, None, None], depth)
     conf = jnp.where(filled, 1.0, output.depth_conf)
     factor = fit.scale[:, None, None]

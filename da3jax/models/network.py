@@ -63,6 +63,7 @@ class Network(nn.Module):
         extrinsics: jax.Array | None = None,
         intrinsics: jax.Array | None = None,
         *,
+        view_mask: jax.Array | None = None,
         ref_view_strategy: str = REF_VIEW_STRATEGIES[0],
         outputs: Sequence[str] | None = None,
         export_feat_layers: Sequence[int] = (),
@@ -71,12 +72,13 @@ class Network(nn.Module):
         # On accelerators float32 products are otherwise rounded in secret; heads and cameras stay near float32 beside a bfloat16 backbone.
         exact = compute_dtype(self.dtype) == "float32"
         with jax.default_matmul_precision("highest" if exact else "tensorfloat32"):
-            return self._run(images, extrinsics, intrinsics, ref_view_strategy, outputs, export_feat_layers)
+            return self._run(images, extrinsics, intrinsics, view_mask, ref_view_strategy, outputs, export_feat_layers)
 
-    def _run(self, images, extrinsics, intrinsics, ref_view_strategy, outputs, export_feat_layers) -> NetworkOutput:
+    def _run(self, images, extrinsics, intrinsics, view_mask, ref_view_strategy, outputs, export_feat_layers) -> NetworkOutput:
         config = self.config
-        images, extrinsics, intrinsics = (None if x is None else jnp.asarray(x) for x in (images, extrinsics, intrinsics))
-        outputs = _check(config, images, extrinsics, intrinsics, ref_view_strategy, outputs, export_feat_layers)
+        arrays = (images, extrinsics, intrinsics, view_mask)
+        images, extrinsics, intrinsics, view_mask = (None if x is None else jnp.asarray(x) for x in arrays)
+        outputs = _check(config, images, extrinsics, intrinsics, view_mask, ref_view_strategy, outputs, export_feat_layers)
         if self.is_initializing():
             outputs = config.outputs
         height, width = images.shape[2:4]
@@ -87,7 +89,7 @@ class Network(nn.Module):
         camera_tokens = None
         if extrinsics is not None:
             cameras = (x.astype(jnp.float32) for x in (extrinsics, intrinsics))
-            camera_tokens = self.camera_encoder(*cameras, height, width)
+            camera_tokens = self.camera_encoder(*cameras, height, width, view_mask)
         elif self.is_initializing() and config.camera:
             eyes = jnp.broadcast_to(jnp.eye(4), (*images.shape[:2], 4, 4))
             self.camera_encoder(eyes, eyes[..., :3, :3], height, width)
@@ -106,6 +108,7 @@ class Network(nn.Module):
             images,
             on_tap if outputs else None,
             camera_tokens=camera_tokens,
+            view_mask=view_mask,
             ref_view_strategy=ref_view_strategy,
             feature_layers=tuple(export_feat_layers),
         )
@@ -113,7 +116,7 @@ class Network(nn.Module):
         if dense:
             result |= self.head(projected, images, outputs=dense)
             if "depth" in dense and "sky" in dense and self.sky_fill:
-                result["depth"] = fill_sky(result["depth"], result["sky"])
+                result["depth"] = fill_sky(result["depth"], result["sky"], view_mask)
             if "sky" not in outputs:
                 result.pop("sky", None)
         if "cameras" in outputs:
@@ -139,16 +142,23 @@ class NestedNetwork(nn.Module):
         self.metric = Network(self.config.metric, self.dtype, self.stacked)
 
     def __call__(
-        self, images: jax.Array, extrinsics: jax.Array | None = None, intrinsics: jax.Array | None = None, *, outputs=None, **kwargs
-    ):
+        self,
+        images: jax.Array,
+        extrinsics: jax.Array | None = None,
+        intrinsics: jax.Array | None = None,
+        *,
+        view_mask: jax.Array | None = None,
+        outputs: Sequence[str] | None = None,
+        **kwargs: Any,
+    ) -> NetworkOutput:
         """As `da3jax.forward`; `sky` and `metric_depth` come from the metric half, all else from the any-view half."""
         outputs = self.config.outputs if self.is_initializing() else _known_outputs(self.config, outputs)
         halves = {"depth" if name == "metric_depth" else name for name in outputs if name in ("sky", "metric_depth")}
         rest = [name for name in outputs if name in self.config.anyview.outputs]
-        result = self.anyview(images, extrinsics, intrinsics, outputs=rest, **kwargs)
+        result = self.anyview(images, extrinsics, intrinsics, view_mask=view_mask, outputs=rest, **kwargs)
         if not halves:
             return result
-        metric = self.metric(images, outputs=sorted(halves))
+        metric = self.metric(images, view_mask=view_mask, outputs=sorted(halves))
         return NetworkOutput(**{**vars(result), "sky": metric.sky, "metric_depth": metric.depth})
 
 
@@ -164,6 +174,7 @@ def forward(
     config: Config,
     extrinsics: jax.Array | None = None,
     intrinsics: jax.Array | None = None,
+    view_mask: jax.Array | None = None,
     ref_view_strategy: str = REF_VIEW_STRATEGIES[0],
     outputs: Sequence[str] | None = None,
     export_feat_layers: Sequence[int] = (),
@@ -179,6 +190,8 @@ def forward(
         config: the network's configuration.
         extrinsics: (B, S, 3 or 4, 4) world-to-camera, taken as they are; conditions the network. Needs `intrinsics`.
         intrinsics: (B, S, 3, 3) in pixels.
+        view_mask: (B, S) bool, at least one True a scene. Views that have False fill the scene up to a size that is compiled already: what
+            comes out for the others is as if they were not there, and for them something finite. None for all True.
         ref_view_strategy: how the reference view is chosen among three and more views without poses; one of
             `da3jax.config.REF_VIEW_STRATEGIES`.
         outputs: names out of `config.outputs`; by default all but taps and raw Gaussians.
@@ -198,6 +211,7 @@ def forward(
         images,
         extrinsics,
         intrinsics,
+        view_mask=view_mask,
         ref_view_strategy=ref_view_strategy,
         outputs=outputs,
         export_feat_layers=export_feat_layers,
@@ -228,7 +242,9 @@ def _known_outputs(config: Config, outputs: Sequence[str] | None) -> tuple[str, 
     return tuple(outputs)
 
 
-def _check(config: ModelConfig, images, extrinsics, intrinsics, ref_view_strategy, outputs, export_feat_layers) -> tuple[str, ...]:
+def _check(
+    config: ModelConfig, images, extrinsics, intrinsics, view_mask, ref_view_strategy, outputs, export_feat_layers
+) -> tuple[str, ...]:
     """Raises a ValueError for what the network cannot take; returns the outputs to compute."""
     if images.ndim != 5 or images.shape[-1] != 3:
         raise ValueError(f"images have shape {images.shape}; they are (scenes, views, height, width, 3)")
@@ -240,6 +256,8 @@ def _check(config: ModelConfig, images, extrinsics, intrinsics, ref_view_strateg
     if height % PATCH_SIZE or width % PATCH_SIZE or not height or not width:
         near = [max(PATCH_SIZE, round(side / PATCH_SIZE) * PATCH_SIZE) for side in (height, width)]
         raise ValueError(f"images are {height} × {width}; both sides are multiples of {PATCH_SIZE}, for example {near[0]} × {near[1]}")
+    if view_mask is not None and (view_mask.shape != (batch, views) or view_mask.dtype != bool):
+        raise ValueError(f"view_mask is {view_mask.dtype} of shape {view_mask.shape}; for these images it is bool of {(batch, views)}")
     one_of("ref_view_strategy", ref_view_strategy, REF_VIEW_STRATEGIES)
     for layer in export_feat_layers:
         if not isinstance(layer, int) or not 0 <= layer < config.backbone.depth:

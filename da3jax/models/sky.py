@@ -11,18 +11,26 @@ SKY_THRESHOLD = 0.3
 FEW_PIXELS = 10
 
 
-def fill_sky(depth: jax.Array, sky: jax.Array) -> jax.Array:
+def fill_sky(depth: jax.Array, sky: jax.Array, view_mask: jax.Array | None = None) -> jax.Array:
     """`depth` with the 99 % quantile of each scene's non-sky depth where `sky` ≥ 0.3; both (B, S, H, W).
 
     A scene with at most ten sky pixels, or at most ten others, stays as it is. The official network takes one quantile over all scenes of
-    a call, from an unseeded sample when there are more than 100 000 pixels.
+    a call, from an unseeded sample when there are more than 100 000 pixels. Views that `view_mask` (B, S) has False do not count.
     """
-    is_sky = (sky >= SKY_THRESHOLD).reshape(len(sky), -1)
-    far = jax.vmap(partial(masked_quantile, percent=99))(depth.reshape(len(depth), -1), ~is_sky)
-    others = jnp.sum(~is_sky, axis=-1)
-    fill = (others > FEW_PIXELS) & (is_sky.shape[-1] - others > FEW_PIXELS)
+    is_sky, is_other = (x.reshape(len(x), -1) for x in split_sky(sky, view_mask))
+    far = jax.vmap(partial(masked_quantile, percent=99))(depth.reshape(len(depth), -1), is_other)
+    fill = (is_other.sum(axis=-1) > FEW_PIXELS) & (is_sky.sum(axis=-1) > FEW_PIXELS)
     shape = (-1, *[1] * (depth.ndim - 1))
     return jnp.where((sky >= SKY_THRESHOLD) & fill.reshape(shape), far.reshape(shape), depth)
+
+
+def split_sky(sky: jax.Array, view_mask: jax.Array | None = None) -> tuple[jax.Array, jax.Array]:
+    """The pixels of (B, S, H, W) that are sky, and those that are not, both without the views that `view_mask` (B, S) has False."""
+    is_sky = sky >= SKY_THRESHOLD
+    if view_mask is None:
+        return is_sky, ~is_sky
+    counts = view_mask[..., None, None]
+    return is_sky & counts, ~is_sky & counts
 
 
 def masked_quantile(values: jax.Array, mask: jax.Array, percent: int) -> jax.Array:

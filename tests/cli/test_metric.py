@@ -56,7 +56,7 @@ def test_a_metric_model_brings_another_to_metres(photo, tiny_model_dir, metric_d
     ]
     done = run(*common, "--metric-model", metric_dir)
     assert done.exit_code == 0
-    assert "depth is in metres" in done.stderr
+    assert "depth is in metres: 1 in the network's units is " in done.stderr
     found = arrays(tmp_path / "out")
     expected = da3jax.DepthAnything3.from_pretrained(tiny_model_dir, metric_model=metric_dir).inference(photo, process_res=56)
     np.testing.assert_allclose(found["depth"], expected.depth, rtol=1e-5)
@@ -86,6 +86,10 @@ def test_markers_that_cannot_serve_are_refused_before_anything_is_loaded(photo, 
     done = run(*common, "--aruco-dictionary", "DICT_4X4_5")
     assert (done.exit_code, "ArUco dictionary 'DICT_4X4_5' is unknown" in done.stderr) == (1, True)
     assert run(*common[:-1], 0).exit_code == 2
+    Image.open(photo).resize((14, 14)).save(photo)
+    Image.open(photo).save(tmp_path / "1.png")
+    done = run(*common)
+    assert (done.exit_code, "no ArUco marker of DICT_4X4_50 is in any of the 2 images" in done.stderr) == (1, True)
     monkeypatch.setitem(sys.modules, "cv2", None)
     done = run(*common)
     assert (done.exit_code, 'pip install "da3jax[aruco]"' in done.stderr) == (1, True)

@@ -33,7 +33,7 @@ def photo(tmp_path):
 def test_help_lists_the_commands_that_are_there_and_no_other():
     result = CliRunner().invoke(app, ["--help"])
     commands = re.findall(r"^  (\w+) ", result.stdout.split("Commands:")[1], re.MULTILINE)
-    assert (result.exit_code, commands) == (0, ["auto", "image", "images", "convert", "models"])
+    assert (result.exit_code, commands) == (0, ["auto", "image", "images", "compile", "convert", "models"])
 
 
 @pytest.mark.parametrize(
@@ -56,6 +56,9 @@ def test_defaults_are_the_official_ones_but_for_the_model():
     options = {name: str(value) for name, value in dataclasses.asdict(RunOptions()).items()}
     assert options == {
         "model_dir": "",
+        "metric_model": "None",
+        "aruco_size": "None",
+        "aruco_dictionary": "DICT_4X4_50",
         "export_dir": "result",
         "export_format": "glb",
         "process_res": "504",

@@ -42,3 +42,13 @@ def test_the_world_frame_and_a_last_row_do_not_matter_and_scenes_are_normalised_
 def test_gradients_are_finite_where_all_cameras_are_one():
     eyes = jnp.broadcast_to(jnp.eye(3, 4), (3, 3, 4))
     assert np.isfinite(jax.grad(lambda x: normalize_poses(x).sum())(eyes)).all()
+
+
+def test_masked_cameras_do_not_count_in_the_median():
+    known = cameras(2, 7)
+    known[1, :, :, 3] *= 5
+    far = np.concatenate([known, 1e3 * known[:, ::-1][:, :2]], axis=1)
+    mask = np.arange(9) < np.array([[7], [4]])
+    found = normalize_poses(far, mask)
+    np.testing.assert_allclose(found[0, :7], normalize_poses(known[0]), atol=1e-5)
+    np.testing.assert_allclose(found[1, :4], normalize_poses(known[1, :4]), atol=1e-5)

@@ -11,8 +11,8 @@ from da3jax.models.reference_view import select_reference_view
 
 
 @functools.partial(jax.jit, static_argnums=1)
-def choose(class_tokens, strategy):
-    return select_reference_view(class_tokens, strategy)
+def choose(class_tokens, strategy, view_mask=None):
+    return select_reference_view(class_tokens, strategy, view_mask)
 
 
 def tokens(views, scenes=6, width=24, seed=0):
@@ -105,3 +105,18 @@ def test_an_unknown_strategy_is_refused():
         ValueError, match=r"ref_view_strategy 'midle' is unknown; it is one of saddle_balanced, .*; did you mean 'middle'\?"
     ):
         select_reference_view(tokens(3), "midle")
+
+
+@pytest.mark.parametrize("strategy", REF_VIEW_STRATEGIES)
+def test_masked_views_are_neither_chosen_nor_counted(strategy):
+    """Scenes of 1 to 6 views, scattered over 7 places; the others hold what would change every statistic."""
+    rng = np.random.default_rng(0)
+    real = tokens(7, scenes=60)
+    mask = np.array([rng.permutation(7) < 1 + i % 6 for i in range(60)])
+    loud = np.where(mask[..., None], real, 100 * real[::-1])
+    chosen = choose(loud, strategy, mask)
+    for count in range(1, 7):
+        rows = mask.sum(axis=1) == count
+        alone = choose(real[rows][mask[rows]].reshape(10, count, -1), strategy)
+        places = np.array([np.flatnonzero(row)[i] for row, i in zip(mask[rows], alone, strict=True)])
+        np.testing.assert_array_equal(chosen[rows], places)

@@ -61,3 +61,16 @@ def test_gradients_are_finite(share):
     gradient = np.asarray(jax.jit(jax.grad(lambda depth: jnp.sum(fill_sky(depth, sky))))(depth))
     assert np.isfinite(gradient).all()
     assert gradient.sum() == pytest.approx(depth.size, rel=1e-6)
+
+
+def test_masked_views_have_no_say_in_how_far_sky_is():
+    depth, sky = scene(14, 28, views=3)
+    loud = np.concatenate([depth, np.full_like(depth[:, :2], 1e3)], axis=1)
+    mask = np.array([[True, True, True, False, False]])
+    for padding in (0.0, 1.0):  # of what else would be ground, or sky
+        more = np.concatenate([sky, np.full_like(sky[:, :2], padding)], axis=1)
+        np.testing.assert_array_equal(filled(loud, more, mask)[:, :3], filled(depth, sky))
+    few = (np.arange(28) < 10).astype(np.float32).reshape(1, 1, 4, 7)  # too little sky, but for the masked view
+    flat = np.linspace(1, 2, 28, dtype=np.float32).reshape(1, 1, 4, 7)
+    found = filled(np.concatenate([flat, flat], axis=1), np.concatenate([few, few], axis=1), np.array([[True, False]]))
+    np.testing.assert_array_equal(found[:, :1], flat)

@@ -1,0 +1,47 @@
+"""`da3jax compile`."""
+
+import math
+from typing import Annotated
+
+import typer
+from rich.console import Console
+
+from da3jax.cli.failures import failures_in_a_sentence
+from da3jax.cli.options import Dtype, ExportFormat, Independent, MetricModel, ModelDir, RefViewStrategy, Revision, UseRayPose, number
+from da3jax.cli.run import load, outputs_for, step
+from da3jax.config import REF_VIEW_STRATEGIES
+
+
+@failures_in_a_sentence()
+def command(
+    views: Annotated[int, number(1, math.inf, "How many images.")],
+    height: Annotated[int, number(14, math.inf, "Pixels of a processed image, a multiple of 14.")],
+    width: Annotated[int, number(14, math.inf, "Likewise.")],
+    model_dir: ModelDir = "",
+    metric_model: MetricModel = None,
+    export_format: ExportFormat = "glb",
+    ref_view_strategy: RefViewStrategy = REF_VIEW_STRATEGIES[0],
+    use_ray_pose: UseRayPose = False,
+    independent: Independent = False,
+    revision: Revision = None,
+    dtype: Dtype = None,
+) -> None:
+    """Compile ahead what the same options will run; print the folder it is kept in."""
+    import jax
+
+    console = Console(stderr=True)
+    model = load(console, model_dir, metric_model, revision=revision, dtype=dtype)
+    folder = jax.config.jax_compilation_cache_dir
+    if folder is None:
+        raise ValueError("there is no compilation cache to fill: DA3JAX_COMPILATION_CACHE is off, or its folder cannot be written")
+    with step(console, f"compile {views} view{'s' * (views > 1)} of {width} × {height}"):
+        model.compile(
+            views,
+            height,
+            width,
+            use_ray_pose=use_ray_pose,
+            ref_view_strategy=ref_view_strategy,
+            independent=independent,
+            outputs=outputs_for(export_format, model.config),
+        )
+    typer.echo(folder)

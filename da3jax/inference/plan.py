@@ -1,0 +1,105 @@
+"""What a call of `inference` asks for, as a `Task`; what cannot be done is refused before anything runs."""
+
+from __future__ import annotations
+
+import dataclasses
+import logging
+from collections.abc import Sequence
+from operator import index
+
+import numpy as np
+
+from da3jax.config import REF_VIEW_STRATEGIES, Config, NestedConfig, one_of
+from da3jax.inference.program import Task
+from da3jax.types import Views
+
+logger = logging.getLogger(__name__)
+
+
+def planned(
+    config: Config,
+    views: Views,
+    *,
+    outputs: Sequence[str] | None = None,
+    use_ray_pose: bool = False,
+    ref_view_strategy: str = REF_VIEW_STRATEGIES[0],
+    export_feat_layers: Sequence[int] | None = None,
+    independent: bool = False,
+    align_to_input_ext_scale: bool = True,
+) -> tuple[Views, Task]:
+    """The views with those known cameras that are of use, and what is to be computed of them.
+
+    Raises:
+        ValueError: options that this network does not have, or that contradict each other.
+    """
+    views = _usable(config, views, independent, use_ray_pose)
+    return views, Task(
+        outputs=_outputs(config, outputs, views, use_ray_pose),
+        use_ray_pose=use_ray_pose,
+        ref_view_strategy=ref_view_strategy,
+        export_feat_layers=() if export_feat_layers is None else tuple(map(index, export_feat_layers)),
+        independent=independent,
+        align_to_input_ext_scale=align_to_input_ext_scale,
+        **_use_of_cameras(config, views),
+    )
+
+
+def _usable(config: Config, views: Views, independent: bool, use_ray_pose: bool) -> Views:
+    """The views without known cameras that this network has no use for; refuses those that contradict the call."""
+    has_cameras = "cameras" in config.outputs or use_ray_pose
+    if views.extrinsics is not None and not has_cameras:
+        raise ValueError(f"{config.name} predicts no cameras that extrinsics could be compared with; it takes intrinsics alone")
+    if views.extrinsics is not None and independent:
+        raise ValueError("extrinsics place the views in one world, which independent images do not share; leave one of the two out")
+    if has_cameras or (views.intrinsics is None and config.canonical_focal is None):
+        return views
+    known = np.full(views.images.shape[1], False) if views.intrinsics is None else np.isfinite(views.intrinsics[0, :, 0, 0])
+    if known.all():
+        return views
+    unknown = np.flatnonzero(~known).tolist()
+    logger.warning("views %s have no known focal length; without it the depth of none is brought to metres or to points", unknown)
+    return dataclasses.replace(views, intrinsics=None)
+
+
+def _use_of_cameras(config: Config, views: Views) -> dict[str, bool]:
+    """The fields of a `Task` that follow from what is known."""
+    anyview = config.anyview if isinstance(config, NestedConfig) else config
+    takes_cameras = anyview.camera is not None and anyview.backbone.alt_start != -1
+    extrinsics, intrinsics = (0 if x is None else np.isfinite(x[0, :, 0, 0]).sum() for x in (views.extrinsics, views.intrinsics))
+    count = views.images.shape[1]
+    conditioned = takes_cameras and bool(extrinsics == count)
+    if 0 < extrinsics < count:
+        logger.info(
+            "extrinsics of %d of %d views: the network is not conditioned on them, the result is aligned to them", extrinsics, count
+        )
+    if intrinsics and not extrinsics and takes_cameras:
+        logger.info("intrinsics without extrinsics do not condition the network; they replace its own in the result")
+    if conditioned and intrinsics < count:
+        logger.info("intrinsics of %d of %d views: a first pass of the network gives the others", intrinsics, count)
+    return {
+        "conditioned": conditioned,
+        "first_pass": conditioned and bool(intrinsics < count),
+        "in_metres": anyview is config and anyview.canonical_focal is not None and bool(intrinsics),
+    }
+
+
+def _outputs(config: Config, outputs: Sequence[str] | None, views: Views, use_ray_pose: bool) -> tuple[str, ...]:
+    known = [name for name in config.outputs if name not in ("taps", "raw_gs")]
+    intrinsics_known = views.intrinsics is not None and np.isfinite(views.intrinsics).all()
+    possible = [*known, "points"] if {"ray", "cameras"} & set(known) or intrinsics_known else known
+    names = (outputs,) if isinstance(outputs, str) else tuple(possible if outputs is None else outputs)
+    for name in names:
+        one_of(f"output of {config.name}", name, possible)
+    if "points" in names and not ({"ray", "cameras"} & set(names) or use_ray_pose or intrinsics_known):
+        raise ValueError(f"outputs {list(names)} lacks 'ray' or 'cameras', which points are made of")
+    if "depth" not in names:
+        raise ValueError(f"outputs {list(names)} lacks 'depth', which every prediction has; da3jax.forward computes the others alone")
+    if isinstance(config, NestedConfig):  # without these depth is not in metres
+        names = (*names, "cameras", "sky", "metric_depth")
+    if views.extrinsics is not None or views.intrinsics is not None:
+        names = (*names, "cameras")
+    if use_ray_pose:
+        if "ray" not in known:
+            raise ValueError(f"use_ray_pose needs rays, which {config.name} does not predict; it has {', '.join(known)}")
+        names = (*(name for name in names if name != "cameras"), "ray")
+    return tuple(name for name in (*known, "points") if name in names)  # one program whatever the order

@@ -1,0 +1,59 @@
+"""`da3jax compile`: what the other commands will run is there already."""
+
+import logging
+
+import jax
+import numpy as np
+import pytest
+from PIL import Image
+from typer.testing import CliRunner
+
+from da3jax.cli import app
+
+
+def call(*arguments):
+    return CliRunner().invoke(app, [str(argument) for argument in arguments], catch_exceptions=False)
+
+
+@pytest.fixture
+def folder(tmp_path, monkeypatch):
+    """A compilation cache of its own, as far as the configuration goes: JAX has opened that of the tests."""
+    before = jax.config.jax_compilation_cache_dir
+    jax.config.update("jax_compilation_cache_dir", None)
+    monkeypatch.setenv("DA3JAX_COMPILATION_CACHE", str(tmp_path / "cache"))
+    yield tmp_path / "cache"
+    jax.config.update("jax_compilation_cache_dir", before)
+
+
+def test_it_compiles_what_images_runs_and_prints_the_folder(tiny_model_dir, folder, tmp_path, caplog):
+    size = ("--views", 2, "--height", 42, "--width", 56, "--model-dir", tiny_model_dir)
+    done = call("compile", *size)
+    assert (done.exit_code, done.stdout) == (0, f"{folder}\n"), done.stderr
+    assert "compile 2 views of 56 × 42: " in done.stderr
+    photos = tmp_path / "photos"
+    photos.mkdir()
+    for i in range(2):
+        Image.fromarray(np.full((42, 56, 3), 60 * i, np.uint8)).save(photos / f"{i}.png")
+    jax.clear_caches()
+    with jax.log_compiles(), caplog.at_level(logging.DEBUG, "jax"):
+        run = call("images", photos, "--process-res", 56, "--model-dir", tiny_model_dir, "--export-dir", tmp_path / "out")
+    assert run.exit_code == 0, run.stderr
+    assert [record for record in caplog.records if record.getMessage().startswith("Persistent compilation cache hit for 'jit_run'")]
+
+
+def test_a_size_of_no_processed_image_is_a_sentence(tiny_model_dir):
+    done = call("compile", "--views", 1, "--height", 50, "--width", 56, "--model-dir", tiny_model_dir)
+    assert (done.exit_code, done.stdout) == (1, "")
+    assert "da3jax: error: height is 50; processed images have multiples of 14, for example 56" in done.stderr
+
+
+def test_without_a_cache_there_is_nothing_to_fill(tiny_model_dir, folder, monkeypatch):
+    monkeypatch.setenv("DA3JAX_COMPILATION_CACHE", "off")
+    done = call("compile", "--views", 1, "--height", 42, "--width", 56, "--model-dir", tiny_model_dir)
+    assert (done.exit_code, done.stdout) == (1, "")
+    assert "there is no compilation cache to fill: DA3JAX_COMPILATION_CACHE is off, or its folder cannot be written" in done.stderr
+
+
+def test_views_and_the_model_are_checked_before_anything_is_loaded():
+    done = call("compile", "--views", 0, "--height", 42, "--width", 56)
+    assert (done.exit_code, done.stdout) == (2, "")
