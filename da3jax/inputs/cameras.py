@@ -36,7 +36,10 @@ def check_extrinsics(extrinsics: Matrices, names: Sequence[str]) -> np.ndarray |
         ValueError: a wrong count, shape or type; a value that is not finite; a matrix that is not a rotation beside a translation. The
             message names the view.
     """
-    return _check("extrinsics", extrinsics, ((3, 4), (4, 4)), names, _check_pose)
+    views = _check("extrinsics", extrinsics, ((3, 4), (4, 4)), names, _check_pose)
+    # The type says how exact they are, on which it depends what counts as a baseline.
+    types = {getattr(matrix, "dtype", None) for matrix in (() if extrinsics is None else extrinsics) if matrix is not None}
+    return views.astype(np.float32) if types == {np.dtype(np.float32)} else views
 
 
 def check_intrinsics(intrinsics: Matrices, names: Sequence[str]) -> np.ndarray | None:
@@ -48,7 +51,7 @@ def check_intrinsics(intrinsics: Matrices, names: Sequence[str]) -> np.ndarray |
         names: of the S images, for messages.
 
     Returns:
-        (S, 3, 3), NaN where not known, typed as `check_extrinsics` does; None if none are known.
+        (S, 3, 3) float64, NaN where not known; None if none are.
 
     Raises:
         ValueError: a wrong count, shape or type; a value that is not finite; a matrix of another form. The message names the view.
@@ -89,8 +92,7 @@ def _check(what: str, matrices: Matrices, shapes: tuple[tuple[int, int], ...], n
             )
         check(matrix, where)
         views[index] = matrix[:3]
-    types = {getattr(matrix, "dtype", None) for matrix in matrices if matrix is not None}
-    return None if not types else views.astype(np.float32) if types == {np.dtype(np.float32)} else views
+    return None if all(matrix is None for matrix in matrices) else views
 
 
 def _check_pose(matrix: np.ndarray, where: str) -> None:

@@ -26,32 +26,38 @@ def attention(q: jax.Array, k: jax.Array, v: jax.Array, mask: jax.Array | None =
     Returns:
         (B, N, H, D) float32.
     """
-    mask = jnp.ones((1, 1), bool) if mask is None else mask
-    mask = jnp.broadcast_to(mask, (q.shape[0], 1 if mask.shape[-1] == 1 else k.shape[1]))
+    if mask is not None:
+        mask = jnp.broadcast_to(mask, (q.shape[0], k.shape[1]))
+    q = q * jnp.asarray(1 / math.sqrt(q.shape[-1]), q.dtype)  # exact where D is a power of 4; the scores would be a pass more
     # On a CPU a head at a time stays in the cache; accelerators want all heads in one product.
     return lax.platform_dependent(q, k, v, mask, cpu=_head_by_head, default=_all_heads)
 
 
-def _head_by_head(q: jax.Array, k: jax.Array, v: jax.Array, mask: jax.Array) -> jax.Array:
+def _head_by_head(q: jax.Array, k: jax.Array, v: jax.Array, mask: jax.Array | None) -> jax.Array:
     heads = q.shape[2]
     q, k, v = (rearrange(x, "b n h d -> (b h) 1 n d") for x in (q, k, v))
-    out = lax.map(lambda args: _attend(*args), (q, k, v, jnp.repeat(mask, heads, axis=0)))
+    mask = None if mask is None else jnp.repeat(mask, heads, axis=0)
+    out = lax.map(lambda args: _attend(*args), (q, k, v, mask))
     return rearrange(out, "(b h) 1 n d -> b n h d", h=heads)
 
 
-def _all_heads(q: jax.Array, k: jax.Array, v: jax.Array, mask: jax.Array) -> jax.Array:
+def _all_heads(q: jax.Array, k: jax.Array, v: jax.Array, mask: jax.Array | None) -> jax.Array:
     q, k, v = (rearrange(x, "b n h d -> b h n d") for x in (q, k, v))
     return rearrange(jax.vmap(_attend)(q, k, v, mask), "b h n d -> b n h d")
 
 
-def _attend(q: jax.Array, k: jax.Array, v: jax.Array, mask: jax.Array) -> jax.Array:
-    """Attention of (H, N, D) queries to (H, M, D) keys, by blocks of queries; `mask` is (M,) or (1,)."""
+def _attend(q: jax.Array, k: jax.Array, v: jax.Array, mask: jax.Array | None) -> jax.Array:
+    """Attention of scaled (H, N, D) queries to (H, M, D) keys, by blocks of queries; `mask` is (M,)."""
     product = partial(jnp.einsum, preferred_element_type=jnp.float32)
+    hidden = None if mask is None else jnp.where(mask, 0.0, -jnp.inf)[None, None]  # a sum is less work than a choice
 
     def block(queries: jax.Array) -> jax.Array:
-        scores = product("hnd,hmd->hnm", queries, k) / math.sqrt(q.shape[-1])
-        weights = jax.nn.softmax(jnp.where(mask[None, None], scores, -jnp.inf), axis=-1)
-        return product("hnm,hmd->hnd", weights.astype(v.dtype), v)
+        scores = product("hnd,hmd->hnm", queries, k)
+        if hidden is not None:
+            scores = scores + hidden
+        weights = jnp.exp(scores - lax.stop_gradient(scores.max(axis=-1, keepdims=True)))
+        # Divided after the product, for D is less than M.
+        return product("hnm,hmd->hnd", weights.astype(v.dtype), v) / weights.sum(axis=-1, keepdims=True)
 
     tokens = q.shape[1]
     blocks = -(-tokens // QUERY_BLOCK)

@@ -183,15 +183,11 @@ def test_the_result_is_numpy_and_the_prediction_is_left_as_it_was(as_prediction)
     jax.tree.map(np.testing.assert_array_equal, prediction, before)
 
 
-def test_what_leads_to_another_world_leads_to_metres():
+def test_the_alignment_still_says_how_the_network_s_world_became_that_of_the_known_cameras():
     similarity = Similarity(jnp.float32(3), jnp.float32(rotation(0.4, 0.2)), jnp.float32([1, 2, 3]))
     alignment = Alignment(similarity, jnp.bool_(True), jnp.bool_(True), jnp.ones(3, bool), jnp.float32(0.25))
     found = da3jax.to_metres(predicted(alignment=alignment), camera_distances=distances((0, 1))).alignment
-    points = np.float32([[1, 2, 3], [-4, 0, 2]])
-    np.testing.assert_allclose(found.similarity.apply(points), SCALE * similarity.apply(points), rtol=1e-5)
-    np.testing.assert_allclose(found.similarity.rotation, similarity.rotation)
-    assert float(found.residual) == pytest.approx(0.25 * SCALE)
-    np.testing.assert_array_equal(found.inliers, alignment.inliers)
+    jax.tree.map(np.testing.assert_array_equal, found, alignment)
 
 
 @pytest.mark.parametrize("shape", [(), (1,)])
@@ -276,8 +272,8 @@ def test_no_marker_anywhere_is_said_with_what_would_be_right():
     [
         ({}, {}, "to_metres needs one of depth, camera_distances, aruco_size; it was given none of them"),
         ({}, {"depth": np.ones((3, 2, 2)), "aruco_size": 1}, "it was given depth and aruco_size"),
-        ({"extrinsics": None}, {"depth": np.ones((3, 2, 2))}, "the prediction's 3 images have no common scene .* one at a time"),
-        ({"extrinsics": None}, {"aruco_size": 1}, "the prediction's 3 images have no common scene"),
+        ({"extrinsics": None}, {"depth": np.ones((3, 2, 2))}, "the prediction has 3 images and no cameras .* one at a time"),
+        ({"extrinsics": None}, {"aruco_size": 1}, "the prediction has 3 images and no cameras"),
         ({}, {"depth": np.ones((2, 4, 4))}, "depth has 2 maps for 3 views; it is one map"),
         ({}, {"depth": [None, np.ones(4), None]}, r"depth of view 1 is of shape \(4,\) and type float64; it is a map \(h, w\) of metres"),
         ({}, {"depth": np.full((3, 4, 4), np.nan)}, "depth determines no scale: no length in it is finite and positive"),

@@ -55,6 +55,19 @@ def test_intrinsics_come_as_they_are_skew_and_off_centre_points_too():
     assert result.dtype == np.float64
 
 
+def test_poses_of_single_precision_stay_so():
+    pose = _POSE.astype(np.float32)
+    assert check_extrinsics([None, pose], _NAMES).dtype == np.float32
+    assert check_extrinsics(np.stack([pose, pose]), _NAMES).dtype == np.float32
+    assert check_extrinsics([_POSE, pose], _NAMES).dtype == np.float64
+
+
+def test_normalised_intrinsics_are_refused():
+    normalised = np.array([[0.8, 0, 0.5], [0, 1.1, 0.5], [0, 0, 1]])
+    with pytest.raises(ValueError, match=r"intrinsics of view 1 \(.*\) look normalised: focal lengths of 0.8 and 1.1, .* in pixels"):
+        check_intrinsics([None, normalised], _NAMES)
+
+
 def test_none_in_a_list_is_a_camera_that_is_not_known():
     result = check_extrinsics([None, _POSE], _NAMES)
     np.testing.assert_array_equal(result, [np.full((3, 4), np.nan), _POSE[:3]])
