@@ -4,10 +4,10 @@ usage: python benchmarks/forward.py [--variant da3-small da3-base] [--views 1 4 
                                     [--compile] [--repeats 7]
 
 Images are 504 × 378. The official network is float32 and computes the ray branch whatever is asked for. Every contestant runs once a
-round, for the machine's speed drifts, and a ratio is taken within a round: how many times faster than the official network in eager
-mode. A run during which other processes had more than a twentieth of the machine is repeated: the official network's threads wait for
-each other in busy loops, so that it loses far more by company than ours. `--compile` adds it under torch.compile. Needs the parity extra
-(CONTRIBUTING.md) and, for other processes' share, Linux.
+round, for the machine's speed drifts, and a ratio is taken within a round: how many times faster than the official network in eager mode.
+A run during which other processes had more than a twentieth of the machine is repeated: the official network's threads wait for each
+other in busy loops, so that it loses far more by company than ours. `--compile` adds it under torch.compile. Needs the parity extra
+(CONTRIBUTING.md) and, to see the other processes, Linux.
 """
 
 import argparse

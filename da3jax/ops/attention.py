@@ -28,7 +28,6 @@ def attention(q: jax.Array, k: jax.Array, v: jax.Array, mask: jax.Array | None =
     """
     if mask is not None:
         mask = jnp.broadcast_to(mask, (q.shape[0], k.shape[1]))
-    q = q * jnp.asarray(1 / math.sqrt(q.shape[-1]), q.dtype)  # exact where D is a power of 4; the scores would be a pass more
     # On a CPU a head at a time stays in the cache; accelerators want all heads in one product.
     return lax.platform_dependent(q, k, v, mask, cpu=_head_by_head, default=_all_heads)
 
@@ -47,8 +46,9 @@ def _all_heads(q: jax.Array, k: jax.Array, v: jax.Array, mask: jax.Array | None)
 
 
 def _attend(q: jax.Array, k: jax.Array, v: jax.Array, mask: jax.Array | None) -> jax.Array:
-    """Attention of scaled (H, N, D) queries to (H, M, D) keys, by blocks of queries; `mask` is (M,)."""
+    """Attention of (H, N, D) queries to (H, M, D) keys, by blocks of queries; `mask` is (M,)."""
     product = partial(jnp.einsum, preferred_element_type=jnp.float32)
+    q = q * jnp.asarray(1 / math.sqrt(q.shape[-1]), q.dtype)  # rather than the scores, which are more; exact where D is a power of 4
     hidden = None if mask is None else jnp.where(mask, 0.0, -jnp.inf)[None, None]  # a sum is less work than a choice
 
     def block(queries: jax.Array) -> jax.Array:
