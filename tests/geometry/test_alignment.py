@@ -259,9 +259,9 @@ def test_views_outside_the_mask_may_be_nan(known):
 
 def test_masked_views_at_the_end_change_nothing_where_views_are_sampled():
     prediction, reference = with_outliers(3)
-    alone = align_poses(prediction, reference)
+    alone = geometry.align_poses(prediction, reference)
     more = [np.concatenate([x, np.full_like(x[:4], np.nan)]) for x in (prediction, reference)]
-    found = align_poses(*more, np.arange(24) < 20)
+    found = geometry.align_poses(*more, np.arange(24) < 20)
     np.testing.assert_array_equal(found.inliers, [*alone.inliers, *[False] * 4])
     np.testing.assert_allclose(found.similarity.matrix(), alone.similarity.matrix(), atol=1e-5)
     np.testing.assert_allclose(found.residual, alone.residual, rtol=1e-4)
