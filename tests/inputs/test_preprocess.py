@@ -77,10 +77,10 @@ def test_the_first_resize_rounds_halves_to_even():
     # half of 85 is 42.5, which becomes 42: crop leaves all of it. Half of 83 is 41.5, which becomes 42 as well.
     for side in (83, 85):
         views = preprocess(
-            np.zeros((side, 112), np.uint8), intrinsics=np.eye(3)[None], process_res=56, process_res_method="upper_bound_crop"
+            np.zeros((side, 112), np.uint8), intrinsics=[np.diag([100, 100, 1])], process_res=56, process_res_method="upper_bound_crop"
         )
         assert views.images.shape == (1, 1, 42, 56, 3)
-        np.testing.assert_allclose(views.intrinsics[0, 0, 1], [0, 42 / side, 0], rtol=1e-6)
+        np.testing.assert_allclose(views.intrinsics[0, 0, 1], [0, 100 * 42 / side, 0], rtol=1e-6)
 
 
 def test_values_are_imagenet_normalised_and_shown_truncated():
