@@ -86,9 +86,8 @@ def test_the_scale_of_known_cameras_is_not_called_metres(nested, images):
     given = nested.inference(images, extrinsics=extrinsics, intrinsics=[K] * 3, process_res=SIZE)
     kept = nested.inference(images, extrinsics=extrinsics, intrinsics=[K] * 3, align_to_input_ext_scale=False, process_res=SIZE)
     assert not given.is_metric
-    assert given.scale_factor is None
     assert kept.is_metric
-    assert kept.scale_factor > 0
+    assert given.scale_factor == pytest.approx(kept.scale_factor, rel=1e-5)
     np.testing.assert_allclose(given.depth, kept.depth * given.alignment.similarity.scale, rtol=1e-4)
 
 
@@ -100,12 +99,13 @@ def test_nothing_but_sky_leaves_the_scale_and_says_so(nested, images, joint, cap
     found = blind.inference(images, process_res=SIZE)
     assert found.sky.all()
     assert not found.is_metric
-    assert found.scale_factor is None
+    assert found.scale_factor == 1
     assert "the scene shows hardly anything but sky" in caplog.text
     np.testing.assert_allclose(found.depth, joint.depth, rtol=1e-5)
     np.testing.assert_allclose(found.conf, joint.conf, rtol=1e-5)
     each = blind.inference(images, independent=True, process_res=SIZE)
     assert not each.is_metric
+    np.testing.assert_array_equal(each.scale_factor, 1)
     assert "images [0, 1, 2] show hardly anything but sky" in caplog.text
 
 
