@@ -19,11 +19,10 @@ KNOWN_INTRINSICS = {"none": lambda: None, "all": lambda: known_intrinsics(3), "s
 OUTPUTS = {"everything": None, "no cameras": ["depth", "ray", "points"], "no rays": ["depth", "cameras", "points"]}
 ROWS = [
     ("model", "all", "some", True, "everything", False),
-    ("model", "some", "none", True, "everything", True),
     ("model", "none", "some", True, "no cameras", False),
     ("nested", "all", "none", True, "no cameras", False),
     ("nested", "some", "some", False, "everything", False),
-    ("nested", "one", "all", True, "no rays", True),
+    ("nested", "one", "all", True, "no rays", False),
 ]
 
 
@@ -91,7 +90,7 @@ def test_cameras_whose_rays_are_no_rays_do_not_count_in_the_alignment():
     predicted[1] = np.eye(3, 4)  # what a solver gives where there is no camera
     known = KnownCameras.of(poses[None], None)
     output = NetworkOutput(depth=np.ones((1, 4, 2, 2), np.float32), extrinsics=predicted[None])
-    _, alignment = _aligned(output, known, np.array([[True, False, True, True]]), True)
+    _, alignment = jax.jit(_aligned, static_argnums=3)(output, known, np.array([[True, False, True, True]]), True)
     np.testing.assert_allclose(alignment.similarity.scale, 0.5, rtol=1e-4)
     np.testing.assert_array_equal(alignment.inliers[0], [True, False, True, True])
 
