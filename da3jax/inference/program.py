@@ -17,14 +17,13 @@ from da3jax.geometry import (
     Solution,
     align_poses,
     cameras_from_rays,
-    compose_rigid,
     invert_rigid,
     normalize_poses,
     points_from_rays,
     unproject,
 )
 from da3jax.models import forward
-from da3jax.models.metric import MetricScale, in_metres, scaled_to_metric
+from da3jax.models.metric import MetricScale, in_metres, in_world, scaled_to_metric
 from da3jax.types import NetworkOutput, Params
 
 ALIGNMENT_TRIES = 256
@@ -185,10 +184,5 @@ def _aligned(output: NetworkOutput, known: KnownCameras, counted: jax.Array | No
         moved = found.similarity.apply_to_cameras(known.relative)
         extrinsics = jnp.where(is_known[..., None, None], moved, output.extrinsics)
         return dataclasses.replace(output, extrinsics=extrinsics), alignment
-    predicted = compose_rigid(back.apply_to_cameras(output.extrinsics), jnp.broadcast_to(origin[:, None], output.extrinsics.shape))
-    ray = output.ray
-    if ray is not None:
-        turned = Similarity(jnp.ones_like(back.scale), alignment.similarity.rotation, jnp.zeros_like(back.translation))
-        ray = jnp.concatenate([turned.apply(ray[..., :3]), alignment.similarity.apply(ray[..., 3:])], axis=-1)
-    depth = output.depth * back.scale[:, None, None, None]
-    return dataclasses.replace(output, depth=depth, ray=ray, extrinsics=_filled(known.extrinsics, predicted)), alignment
+    output = in_world(output, alignment.similarity)
+    return dataclasses.replace(output, extrinsics=_filled(known.extrinsics, output.extrinsics)), alignment

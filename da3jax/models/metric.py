@@ -12,6 +12,7 @@ from functools import partial
 import jax
 import jax.numpy as jnp
 
+from da3jax.geometry import Similarity
 from da3jax.models.sky import FEW_PIXELS, masked_quantile, split_sky
 from da3jax.types import NetworkOutput
 
@@ -37,6 +38,16 @@ def in_metres(depth: jax.Array, intrinsics: jax.Array, canonical_focal: float) -
     """Metres of a metric network's depth (..., H, W), given at a focal length of `canonical_focal` pixels, for intrinsics (..., 3, 3)."""
     focal = (intrinsics[..., 0, 0] + intrinsics[..., 1, 1]) / 2
     return depth * (focal / canonical_focal)[..., None, None]
+
+
+def in_world(output: NetworkOutput, similarity: Similarity) -> NetworkOutput:
+    """The output with depth, cameras and rays in the frame that a similarity (B,) leads to, from the network's own."""
+    ray = output.ray
+    if ray is not None:
+        turn = dataclasses.replace(similarity, scale=jnp.ones_like(similarity.scale), translation=jnp.zeros_like(similarity.translation))
+        ray = jnp.concatenate([turn.apply(ray[..., :3]), similarity.apply(ray[..., 3:])], axis=-1)
+    depth = output.depth * similarity.scale[:, None, None, None]
+    return dataclasses.replace(output, depth=depth, ray=ray, extrinsics=similarity.apply_to_cameras(output.extrinsics))
 
 
 def fit_metric_scale(
@@ -70,15 +81,11 @@ def scaled_to_metric(
     """
     metres = in_metres(output.metric_depth, output.intrinsics, canonical_focal)
     fit = fit_metric_scale(output.depth, output.depth_conf, metres, output.sky, view_mask)
-    depth = output.depth * fit.scale[:, None, None, None]
+    moved = in_world(output, dataclasses.replace(Similarity.identity((len(fit.scale),)), scale=fit.scale))
+    depth = moved.depth
     is_sky, is_other = split_sky(output.sky, view_mask)
     far = jax.vmap(partial(masked_quantile, percent=99))(depth.reshape(len(depth), -1), is_other.reshape(len(depth), -1))
     filled = is_sky & fit.determined[:, None, None, None]
     depth = jnp.where(filled, jnp.minimum(far, FARTHEST)[:, None, None, None], depth)
     conf = jnp.where(filled, 1.0, output.depth_conf)
-    factor = fit.scale[:, None, None]
-    ray = output.ray
-    if ray is not None:
-        ray = ray.at[..., 3:].multiply(factor[..., None, None])
-    extrinsics = output.extrinsics.at[..., 3].multiply(factor)
-    return dataclasses.replace(output, depth=depth, depth_conf=conf, ray=ray, extrinsics=extrinsics, metric_depth=metres), fit
+    return dataclasses.replace(moved, depth=depth, depth_conf=conf, metric_depth=metres), fit
