@@ -13,6 +13,7 @@ import jax
 import jax.numpy as jnp
 
 from da3jax.geometry import Similarity
+from da3jax.geometry.safe import safe_sqrt
 from da3jax.models.sky import FEW_PIXELS, masked_quantile, split_sky
 from da3jax.types import NetworkOutput
 
@@ -66,7 +67,7 @@ def fit_metric_scale(
     determined = (ground.sum(axis=-1) > FEW_PIXELS) & (squares > 0)
     scale = jnp.where(determined, products / jnp.where(determined, squares, 1), 1)
     errors = jnp.where(chosen, scale[:, None] * depth - metres, 0)
-    residual = jnp.sqrt(jnp.sum(errors**2, axis=-1) / jnp.maximum(chosen.sum(axis=-1), 1))
+    residual = safe_sqrt(jnp.sum(errors**2, axis=-1) / jnp.maximum(chosen.sum(axis=-1), 1))
     return MetricScale(scale, determined, residual)
 
 

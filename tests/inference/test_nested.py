@@ -208,6 +208,12 @@ def test_the_fit_looks_at_confident_ground_alone_and_each_scene_has_its_own():
     assert not nothing.determined.any()
     gradient = jax.grad(lambda depth: fit_metric_scale(depth, conf, metres, np.ones_like(sky)).scale.sum())(depth)
     np.testing.assert_array_equal(gradient, 0)
+    exact = fit_metric_scale(depth, conf, 2 * depth, 0 * sky)
+    np.testing.assert_allclose(exact.scale, 2, rtol=1e-6)
+    ones = np.ones_like(depth)
+    for name in ("scale", "residual"):  # the root has no slope at 0
+        slope = jax.grad(lambda x, name=name: getattr(fit_metric_scale(x, conf, ones, 0 * sky), name).sum())
+        assert np.isfinite(slope(ones)).all()
 
 
 def test_metres_follow_the_mean_of_both_focal_lengths():
