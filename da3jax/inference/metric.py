@@ -15,7 +15,7 @@ from PIL import Image
 
 from da3jax.geometry import LengthScale, LengthScaleResult, scale_from_lengths
 from da3jax.inputs import read_image
-from da3jax.inputs.aruco import find_markers
+from da3jax.inputs.aruco import find_markers, no_marker
 from da3jax.inputs.images import ImageLike, describe
 from da3jax.types import Prediction
 
@@ -198,10 +198,7 @@ def _marker_lengths(
             ends = corners[[1, 2, 3, 0, 2, 3]] - corners[[0, 1, 2, 3, 0, 1]]
             lengths.append(np.linalg.norm(ends, axis=-1))
     if not markers:
-        raise ValueError(
-            f"no ArUco marker of {dictionary} is in any of the {searched} images; aruco_size needs one in at least one of them, sharp and "
-            f"with its white margin, and aruco_dictionary to be the set it was printed from"
-        )
+        raise no_marker(dictionary, searched)
     if not lengths:
         raise ValueError(
             f"none of the {markers} ArUco markers that were found covers {FEWEST_PIXELS} pixels of depth on a plane; "

@@ -11,21 +11,17 @@ from da3jax.inputs.images import ImageLike, describe, read_image
 
 
 def check_markers(images: Sequence[ImageLike], dictionary: str = "DICT_4X4_50") -> None:
-    """Raises a ValueError unless one of the images shows a marker; and what `find_markers` and `read_image` raise."""
-    _check(dictionary)
+    """Raises `no_marker` unless one of the images, (H, W, 3) or files, shows one; and what `find_markers` and `read_image` raise."""
     if not any(find_markers(read_image(image, describe(image, index)), dictionary) for index, image in enumerate(images)):
-        raise ValueError(
-            f"no ArUco marker of {dictionary} is in any of the {len(images)} images; one of them needs one, sharp and with its white "
-            f"margin, and the dictionary to be the set it was printed from"
-        )
+        raise no_marker(dictionary, len(images))
 
 
-def _check(dictionary: str) -> None:
-    try:
-        import cv2
-    except ModuleNotFoundError as error:
-        raise ModuleNotFoundError('finding ArUco markers needs OpenCV: pip install "da3jax[aruco]"', name="cv2") from error
-    one_of("ArUco dictionary", dictionary, [name for name in dir(cv2.aruco) if name.startswith("DICT_")])
+def no_marker(dictionary: str, count: int) -> ValueError:
+    """What is to be said where none of `count` images shows a marker."""
+    return ValueError(
+        f"no ArUco marker of {dictionary} is in any of the {count} images; aruco_size needs one in at least one of them, sharp and "
+        f"with its white margin, and aruco_dictionary to be the set it was printed from"
+    )
 
 
 def find_markers(image: np.ndarray, dictionary: str = "DICT_4X4_50") -> list[tuple[int, np.ndarray]]:
@@ -44,9 +40,11 @@ def find_markers(image: np.ndarray, dictionary: str = "DICT_4X4_50") -> list[tup
         ModuleNotFoundError: OpenCV is not installed; the message says how.
         ValueError: an unknown dictionary.
     """
-    _check(dictionary)
-    import cv2
-
+    try:
+        import cv2
+    except ModuleNotFoundError as error:
+        raise ModuleNotFoundError('finding ArUco markers needs OpenCV: pip install "da3jax[aruco]"', name="cv2") from error
+    one_of("ArUco dictionary", dictionary, [name for name in dir(cv2.aruco) if name.startswith("DICT_")])
     # A white margin cut as narrow as a cell has an outline of its own, that the default takes for a better drawn border of the marker.
     parameters = cv2.aruco.DetectorParameters()
     parameters.minMarkerDistanceRate = 0.05
