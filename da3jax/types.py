@@ -68,7 +68,7 @@ class Views:
     images: Array
     """(1, S, H, W, 3) float32, ImageNet-normalised."""
     extrinsics: Array | None = None
-    """(1, S, 3, 4) float64, world-to-camera, as given; NaN for a view that was given none."""
+    """(1, S, 3, 4) world-to-camera, float64 or as given in float32; NaN for a view that was given none."""
     intrinsics: Array | None = None
     """(1, S, 3, 3) pixels of the processed images; NaN for a view that was given none."""
     processed_images: np.ndarray | None = None

@@ -49,7 +49,7 @@ def load(console: Console, source: str, metric_model: str | None, *, revision: s
 
 
 def outputs_for(export_format: str, config: Config) -> list[str]:
-    """What the network is to compute: what only the archives hold is computed for them only."""
+    """What the network is to compute: what only the archives hold is asked for on their account only."""
     from da3jax.outputs import check_formats
 
     archives = {"npz", "mini_npz"} & set(check_formats(export_format))

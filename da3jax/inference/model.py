@@ -164,7 +164,7 @@ class DepthAnything3:
             process_res_method: `upper_bound_resize` (longest side), `lower_bound_resize` (shortest), or `…_crop`.
             independent: each image is a scene of its own; by default they are views of one scene and see each other.
             outputs: what to compute: `depth` and any of `ray`, `cameras`, `points`, `sky`, `metric_depth` that the network has; by default
-                all.
+                all. What that takes comes too: cameras where some are known, and with a nested network all that metres are made of.
             export_dir: folder for files in `export_format`; nothing in it is removed.
             export_format: names joined by `-`, out of `da3jax.outputs.FORMATS`.
             export_feat_layers: blocks, from 0, whose features come in `Prediction.aux`.
@@ -279,7 +279,7 @@ class DepthAnything3:
         return min(size, IMAGES_AT_A_TIME) if independent else size
 
     def _run_jointly(self, images: np.ndarray, known: KnownCameras, task: Task, as_numpy: bool) -> Result:
-        """All views of (1, S, H, W, 3) as one scene; what they leave open is said."""
+        """All views of (1, S, H, W, 3) as one scene, filled up to a size that is compiled for."""
         count = images.shape[1]
         size, mask = self._size(count, independent=False), None
         if size > count:  # with the last view, for anything finite will do
@@ -287,17 +287,7 @@ class DepthAnything3:
             images, known = jax.tree.map(lambda x: x[:, rows], (images, known))
             mask = (np.arange(size) < count)[None]
         result = self._run(self.params, images, known, mask, task=task)
-        result = (jax.device_get(result) if as_numpy else result).first(count)
-        if result.alignment is not None:
-            if not result.alignment.scale_determined.all():
-                logger.warning(
-                    "one known camera, or several in one place, known or predicted, determine no scale: depth keeps the network's"
-                )
-            if not result.alignment.rotation_determined.all():
-                logger.warning(
-                    "the known cameras contradict the predicted ones so much that the turn between their worlds is not determined"
-                )
-        return result
+        return (jax.device_get(result) if as_numpy else result).first(count)
 
     def _run_independent(self, images: np.ndarray, known: KnownCameras, task: Task, as_numpy: bool) -> Result:
         """Each view of (1, S, H, W, 3) as a scene of one view; groups of one size, so that one program serves all."""

@@ -31,6 +31,10 @@ def to_prediction(result: Result, views: Views, known: KnownCameras, task: Task,
     if output.metric_depth is not None:
         aux["metric_depth"] = output.metric_depth
     alignment = jax.tree.map(itemgetter((0, ...)), result.alignment)
+    if alignment is not None and not alignment.scale_determined:
+        logger.warning("one known camera, or several in one place, known or predicted, determine no scale: depth keeps the network's")
+    if alignment is not None and not alignment.rotation_determined:
+        logger.warning("the known cameras contradict the predicted ones so much that the turn between their worlds is not determined")
     is_metric, factor, residual = task.in_metres, None, None
     overruled = task.align_to_input_ext_scale and known.has_baseline
     if task.in_metres:

@@ -1,4 +1,4 @@
-"""Cameras that the caller knows -> float64 matrices, a view without one NaN; what cannot be a camera is refused, naming the view.
+"""Cameras that the caller knows -> one array of matrices, a view without one NaN; what cannot be a camera is refused, naming the view.
 
 Conventions as everywhere (`da3jax.geometry`): world-to-camera, OpenCV's axes, pixels.
 """

@@ -61,8 +61,8 @@ def preprocess(
             their own size at a time. The result does not depend on it.
 
     Returns:
-        Views with a leading axis of one scene: images and intrinsics float32, extrinsics float64, as given; NaN for a view that has
-        none, or None; processed_images uint8; from_image float64, what intrinsics were multiplied by.
+        Views with a leading axis of one scene: images and intrinsics float32, extrinsics float64, or float32 as given; NaN for a
+        view that has none, or None; processed_images uint8; from_image float64, what intrinsics were multiplied by.
 
     Raises:
         ValueError: no images; an image that is an animation, of unknown range, or too thin; an option that is wrong; a matrix
