@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import pathlib
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 from operator import itemgetter
 from typing import Any
@@ -62,7 +62,9 @@ class DepthAnything3:
         self.bucket_views = True
         compute_dtype(dtype)
         use_compilation_cache()
-        self._run = jax.jit(partial(run, config=self.config, dtype=dtype), static_argnames="task")
+        run_this = partial(run, config=self.config, dtype=dtype)
+        self._run = jax.jit(run_this, static_argnames="task")
+        self._run_in_place = jax.jit(run_this, static_argnames="task", donate_argnames="images")
 
     @classmethod
     def from_pretrained(
@@ -270,8 +272,12 @@ class DepthAnything3:
         arguments = jax.tree.map(lambda x: jax.ShapeDtypeStruct((*leading, *x.shape[2:]), x.dtype), arguments)
         mask = jax.ShapeDtypeStruct(leading, bool) if size > views and not independent else None
         # jit finds a program that was lowered for the same types.
-        self._run.lower(self.params, *arguments, mask, task=task).compile()
+        self._program(task).lower(self.params, *arguments, mask, task=task).compile()
         return time.perf_counter() - start
+
+    def _program(self, task: Task) -> Callable[..., Result]:
+        """What runs `task`. Points are of the images' size and take their place; not on a CPU, which has the images from the caller."""
+        return self._run_in_place if "points" in task.outputs and jax.default_backend() != "cpu" else self._run
 
     def _size(self, count: int, independent: bool) -> int:
         """How many views, or scenes where they are independent, the program for `count` images takes."""
@@ -286,7 +292,7 @@ class DepthAnything3:
             rows = np.minimum(np.arange(size), count - 1)
             images, known = jax.tree.map(lambda x: x[:, rows], (images, known))
             mask = (np.arange(size) < count)[None]
-        result = self._run(self.params, images, known, mask, task=task)
+        result = self._program(task)(self.params, images, known, mask, task=task)
         return (jax.device_get(result) if as_numpy else result).first(count)
 
     def _run_independent(self, images: np.ndarray, known: KnownCameras, task: Task, as_numpy: bool) -> Result:
@@ -297,7 +303,7 @@ class DepthAnything3:
         results = []
         for start in range(0, count, group):
             rows = np.minimum(np.arange(start, start + group), count - 1)
-            out = self._run(self.params, *jax.tree.map(itemgetter(rows), scenes), None, task=task)
+            out = self._program(task)(self.params, *jax.tree.map(itemgetter(rows), scenes), None, task=task)
             out = jax.device_get(out) if as_numpy else out
             results.append(jax.tree.map(itemgetter(slice(count - start)), out))
         return jax.tree.map(lambda *leaves: (np if as_numpy else jnp).concatenate(leaves), *results)

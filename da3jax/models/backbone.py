@@ -4,19 +4,25 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from functools import partial
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 from einops import rearrange
 from flax import linen as nn
+from jax import lax
 
 from da3jax.config import PATCH_SIZE, BackboneConfig
+from da3jax.models.by_views import as_function, room_for
 from da3jax.models.layers import Attend, Block, layer_norm
 from da3jax.models.reference_view import select_reference_view
 from da3jax.models.stacking import Segment, scan_plan
 from da3jax.ops.attention import attention
 from da3jax.ops.position_embedding import resize_position_embedding
 from da3jax.ops.rope import Rotation, cross_view_rotation, in_view_rotation
+
+Keep = Callable[[jax.Array, jax.Array], Any]
+"""What is kept of the last in-view output and a block's own, for a group of views: arrays (B, S, …), or None."""
 
 _weights = nn.initializers.truncated_normal(0.02)
 
@@ -44,17 +50,18 @@ def run_block(
     index: int,
     name: str,
     x: jax.Array,
-    in_view: jax.Array,
     rotations: tuple[Rotation, Rotation],
     mask: jax.Array | None,
-) -> tuple[jax.Array, jax.Array]:
-    """Block `index` as a submodule, called `name`, of the module that calls; returns its output and the last in-view output.
+    keep: Keep,
+) -> tuple[jax.Array, Any]:
+    """Block `index` as a submodule, called `name`, of the module that calls; returns its output and what `keep` keeps of it.
 
-    Pairs (`attends`, `rotations`) are for in-view and cross-view blocks; `mask` (B, S · N) says which keys count in the latter. A function,
-    so that looped and scanned blocks are the same.
+    Pairs (`attends`, `rotations`) are for in-view and cross-view blocks; `mask` (B, S · N) says which keys count in the latter. `keep` gets
+    the last in-view output and the block's own. A function, so that looped and scanned blocks are the same.
     """
     cross_view = config.cross_view(index)
     block = Block(
+        config.width,
         config.num_heads,
         config.hidden,
         config.mlp,
@@ -66,21 +73,29 @@ def run_block(
         name=name,
     )
     rotates = config.rope_start != -1 and index >= config.rope_start
-    x = block(x, rotations[cross_view] if rotates else None, mask if cross_view else None)
-    return x, in_view if cross_view else x
+    # Between two cross-view blocks there is always an in-view one.
+    of_both = keep if cross_view else lambda before, after: keep(after, after)
+    return block(x, rotations[cross_view] if rotates else None, mask if cross_view else None, of_both)
 
 
 class Turn(nn.Module):
     """One turn of a segment's blocks, as `lax.scan` repeats it."""
 
     segment: Segment
-    run: Callable[..., tuple[jax.Array, jax.Array]]
+    run: Callable[..., tuple[jax.Array, Any]]
+    keep: Keep
 
     @nn.compact
-    def __call__(self, carry: tuple[jax.Array, jax.Array], shared: tuple[tuple[Rotation, Rotation], jax.Array | None]):
+    def __call__(self, carry: tuple[jax.Array, Any], last: jax.Array, *shared: Any):
+        x, kept = carry
+
+        def keep_at_last(in_view: jax.Array, x: jax.Array):
+            return lax.cond(last, self.keep, partial(room_for, self.keep), in_view, x)
+
         for j in range(self.segment.period):
-            carry = self.run(self.segment.start + j, f"block_{j}", *carry, *shared)
-        return carry, None
+            final = j == self.segment.period - 1
+            x, kept = self.run(self.segment.start + j, f"block_{j}", x, *shared, keep_at_last if final else _keep_nothing)
+        return (x, kept), None
 
 
 class Backbone(nn.Module):
@@ -96,36 +111,36 @@ class Backbone(nn.Module):
     def __call__(
         self,
         images: jax.Array,
-        on_tap: Callable[[int, jax.Array], None] | None = None,
+        on_tap: Callable[[int, jax.Array], Any] | None = None,
         *,
         camera_tokens: jax.Array | None = None,
         view_mask: jax.Array | None = None,
         ref_view_strategy: str = "saddle_balanced",
         feature_layers: Sequence[int] = (),
-    ) -> tuple[jax.Array | None, dict[int, jax.Array]]:
-        """Runs the blocks that are needed, calling `on_tap(k, tokens)` for k = 0 to 3 with patch tokens (B, S, N − 1, C or 2C).
+    ) -> tuple[jax.Array | None, list[Any], dict[int, jax.Array]]:
+        """Runs the blocks that are needed; keeps of tap k, 0 to 3, what `on_tap(k, tokens)` makes of patch tokens (B, S, N − 1, C or 2C).
 
         Args:
             images: (B, S, H, W, 3), ImageNet-normalised.
-            on_tap: None when no tap is needed.
+            on_tap: pure, for it is called with a group of views at a time; None when no tap is needed.
             camera_tokens: (B, S, C) from the camera encoder; None for the learned ones, for which a reference view is chosen.
             view_mask: (B, S) bool, the views that others see and that can be the reference; None for all.
             ref_view_strategy: one of `da3jax.config.REF_VIEW_STRATEGIES`.
             feature_layers: blocks whose normed patch tokens (B, S, h, w, C) to return.
 
         Returns:
-            The special token (B, S, C or 2C) of the last tap, before the norm; features by block.
+            The special token (B, S, C or 2C) of the last tap, before the norm; what is kept of each tap; features by block.
         """
         config = self.config
         views, height, width = images.shape[1:4]
         rows, columns = height // PATCH_SIZE, width // PATCH_SIZE
         learned = self.param("camera_token", _weights, (1, 2, config.width)) if config.alt_start != -1 else None
         norm = layer_norm(name="norm")
-        x = in_view = self._embed(images, rows, columns)
+        x = self._embed(images, rows, columns)
         rotations = tuple(make(rows, columns, config.width // config.num_heads) for make in (in_view_rotation, cross_view_rotation))
         shared = rotations, None if view_mask is None else jnp.repeat(view_mask, x.shape[2], axis=1)
         reference = select_reference_view(x[:, :, 0], "first", view_mask)
-        special, features = None, {}
+        special, kept, features = None, [], {}
 
         needed = max([*(config.taps if on_tap else ()), *feature_layers, -1]) + 1
         segments = scan_plan(config) if self.stacked else [Segment(index, 1, 1) for index in range(config.depth)]
@@ -140,17 +155,20 @@ class Backbone(nn.Module):
                 if camera_tokens is None:
                     is_reference = jnp.arange(views)[None] == reference[:, None]
                     camera_tokens = jnp.where(is_reference[..., None], learned[:, :1], learned[:, 1:])
-                x = in_view = x.at[:, :, 0].set(camera_tokens)
-            x, in_view = self._run_segment(segment, number, x, in_view, shared)
+                x = x.at[:, :, 0].set(camera_tokens)
             last = segment.stop - 1
-            if on_tap and last in config.taps:
-                parts = (in_view, x) if config.cat_token else (x,)
-                special = jnp.concatenate([part[:, :, 0] for part in parts], axis=-1)
-                patches = [*(part[:, :, 1:] for part in parts[:-1]), norm(x[:, :, 1:])]
-                on_tap(config.taps.index(last), jnp.concatenate(patches, axis=-1))
+            tapped = on_tap and last in config.taps
+            keep = partial(self._keep, partial(on_tap, config.taps.index(last)), as_function(norm)) if tapped else _keep_nothing
+            if self.is_initializing():  # no function is pure then, and what is kept of no interest
+                x, found = self._run_segment(segment, number, x, shared, _keep_nothing)[0], keep(x, x)
+            else:
+                x, found = self._run_segment(segment, number, x, shared, keep)
+            if tapped:
+                special, of_tap = found
+                kept.append(of_tap)
             if last in feature_layers:
                 features[last] = rearrange(norm(x[:, :, 1:]), "b s (h w) c -> b s h w c", h=rows)
-        return special, features
+        return special, kept, features
 
     def _embed(self, images: jax.Array, rows: int, columns: int) -> jax.Array:
         """Tokens (B, S, N, C): the class token, then the patches."""
@@ -161,10 +179,22 @@ class Backbone(nn.Module):
         first = jnp.broadcast_to(class_token[None], (*patches.shape[:2], 1, config.width))
         return jnp.concatenate([first, patches], axis=2) + resize_position_embedding(stored, rows, columns)[None]
 
-    def _run_segment(self, segment: Segment, number: int, x: jax.Array, in_view: jax.Array, shared: tuple):
+    def _keep(self, on_tap: Callable[[jax.Array], Any], norm: Callable[[jax.Array], jax.Array], in_view: jax.Array, x: jax.Array):
+        """Special token and `on_tap` of a tap's tokens."""
+        parts = (in_view, x) if self.config.cat_token else (x,)
+        special = jnp.concatenate([part[:, :, 0] for part in parts], axis=-1)
+        patches = [*(part[:, :, 1:] for part in parts[:-1]), norm(x[:, :, 1:])]
+        return special, on_tap(jnp.concatenate(patches, axis=-1))
+
+    def _run_segment(self, segment: Segment, number: int, x: jax.Array, shared: tuple, keep: Keep):
         run = partial(run_block, self.config, (self.in_view_attention, self.cross_view_attention), self.dtype)
         if not self.stacked:
-            return run(segment.start, f"blocks_{segment.start}", x, in_view, *shared)
-        axes = {"variable_axes": {"params": 0}, "split_rngs": {"params": True}, "in_axes": nn.broadcast}
-        carry, _ = nn.scan(Turn, length=segment.repeats, **axes)(segment, run, name=f"segment_{number}")((x, in_view), shared)
-        return carry
+            return run(segment.start, f"blocks_{segment.start}", x, *shared, keep)
+        axes = {"variable_axes": {"params": 0}, "split_rngs": {"params": True}, "in_axes": (0, *[nn.broadcast] * len(shared))}
+        last = jnp.arange(segment.repeats) == segment.repeats - 1
+        turns = nn.scan(Turn, length=segment.repeats, **axes)(segment, run, keep, name=f"segment_{number}")
+        return turns((x, room_for(keep, x, x)), last, *shared)[0]
+
+
+def _keep_nothing(in_view: jax.Array, x: jax.Array) -> None:
+    return None

@@ -29,7 +29,7 @@ class CameraEncoder(nn.Module):
         x = Mlp(self.width // 2, self.width, name="pose")(encoding)
         x = layer_norm(name="token_norm")(x)[:, None]  # (B, 1, S, C): the views are the tokens here
         for index in range(self.config.encoder_depth):
-            x = Block(self.config.encoder_heads, 4 * self.width, layer_scale=0.01, name=f"blocks_{index}")(x, mask=view_mask)
+            x = Block(self.width, self.config.encoder_heads, 4 * self.width, layer_scale=0.01, name=f"blocks_{index}")(x, mask=view_mask)[0]
         return layer_norm(name="norm")(x)[:, 0]
 
 

@@ -11,12 +11,16 @@ from einops import rearrange
 from flax import linen as nn
 
 from da3jax.config import PATCH_SIZE, DPTConfig
+from da3jax.models.by_views import views_at_a_time
 from da3jax.models.layers import Dense, layer_norm
 from da3jax.ops.position_embedding import add_uv_embedding
 from da3jax.ops.resize import resize_align_corners
 
 HIDDEN = 32
 """Channels before the last 1 × 1 convolution, in every variant."""
+
+FINER_LEVELS = 2
+"""Levels finer than the patch grid. The others are smaller than the taps that they are made of."""
 
 
 def conv3x3(features: int, name: str | None = None, **kwargs: Any) -> nn.Conv:
@@ -93,14 +97,24 @@ class Pyramid(nn.Module):
         if self.tap_norm:
             self.norm = layer_norm()
 
-    def project(self, index: int, tokens: jax.Array) -> jax.Array:
-        """A tap (B, S, N − 1, C or 2C) to the (B, S, N − 1, channels) that the head keeps of it."""
-        return self.projections[index](self.norm(tokens) if self.tap_norm else tokens)
+    def project(self, index: int, tokens: jax.Array, image_size: tuple[int, int]) -> jax.Array:
+        """What the head keeps of a tap (B, S, N − 1, C or 2C): a map (B, S, h, w, channels), or its level where that is the smaller one."""
+        rows = image_size[0] // PATCH_SIZE
+        x = self.projections[index](self.norm(tokens) if self.tap_norm else tokens)
+        x = rearrange(x, "b s (h w) c -> b s h w c", h=rows)
+        if index < FINER_LEVELS:
+            return x
+        level = self.level(index, x.reshape(-1, *x.shape[2:]), image_size)
+        return level.reshape(*x.shape[:2], *level.shape[1:])
 
-    def levels(self, projected: list[jax.Array], image_size: tuple[int, int]) -> list[jax.Array]:
-        """Projected taps (V, h, w, channels) to four maps (V, ·, ·, features), finest first."""
-        embed = (lambda x: add_uv_embedding(x, image_size[1] / image_size[0])) if self.uv_embedding else lambda x: x
-        return [adapt(resize(embed(x))) for x, resize, adapt in zip(projected, self.resizers, self.adapters, strict=True)]
+    def level(self, index: int, x: jax.Array, image_size: tuple[int, int]) -> jax.Array:
+        """A projected tap (V, h, w, channels) to a map (V, ·, ·, features)."""
+        x = add_uv_embedding(x, image_size[1] / image_size[0]) if self.uv_embedding else x
+        return self.adapters[index](self.resizers[index](x))
+
+    def levels(self, kept: list[jax.Array], image_size: tuple[int, int]) -> list[jax.Array]:
+        """What `project` gave, by views (V, ·, ·, ·), to four maps (V, ·, ·, features), finest first."""
+        return [self.level(k, x, image_size) if k < FINER_LEVELS else x for k, x in enumerate(kept)]
 
     def fuse(self, levels: list[jax.Array], fusions: list[Fusion]) -> list[jax.Array]:
         """What comes out of each fusion block, coarsest first; the last is at 8 × the patch grid."""
@@ -118,11 +132,9 @@ class Pyramid(nn.Module):
         return add_uv_embedding(x, image_size[1] / image_size[0]) if self.uv_embedding else x
 
     def __call__(self, projected: list[jax.Array], images: jax.Array, **options: Any) -> dict[str, jax.Array]:
-        """All views, a group at a time: projected taps (B, S, N − 1, ·) and images (B, S, H, W, 3) to outputs (B, S, …)."""
+        """All views, a group at a time: what `project` gave of each tap and images (B, S, H, W, 3) to outputs (B, S, …)."""
         batch, views = images.shape[:2]
-        rows = images.shape[2] // PATCH_SIZE
-        grids = [rearrange(x, "b s (h w) c -> (b s) h w c", h=rows) for x in projected]
-        inputs = (grids, rearrange(images, "b s h w c -> (b s) h w c"))
+        inputs = jax.tree.map(lambda x: x.reshape(-1, *x.shape[2:]), (projected, images))
         if self.is_initializing():
             out = self.decode(*inputs, **options)
         else:
@@ -131,12 +143,6 @@ class Pyramid(nn.Module):
             scan = nn.scan(lambda head, _, x: (None, head.decode(*x, **options)), variable_broadcast="params", split_rngs={"params": False})
             out = jax.tree.map(lambda x: x.reshape(-1, *x.shape[2:]), scan(self, None, grouped)[1])
         return jax.tree.map(lambda x: x.reshape(batch, views, *x.shape[1:]), out)
-
-
-def views_at_a_time(views: int) -> int:
-    """How many views go through a head together: one on a CPU, where its maps then stay near the cache, up to eight elsewhere."""
-    limit = 1 if jax.default_backend() == "cpu" else 8
-    return max(group for group in range(1, limit + 1) if views % group == 0)
 
 
 class DPT(Pyramid):

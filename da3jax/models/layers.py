@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 from einops import rearrange
 from flax import linen as nn
 
+from da3jax.models.by_views import by_views, room_for, views_at_a_time
 from da3jax.ops.attention import attention
 from da3jax.ops.rope import Rotation, rotate
 
@@ -19,15 +21,15 @@ _weights = nn.initializers.truncated_normal(0.02)
 
 
 class Dense(nn.Module):
-    """x (..., in) times kernel (in, out) plus bias. Operands are cast to `dtype`; the result is float32."""
+    """x (..., in) times kernel (in, out) plus bias, or some of its columns. Operands are cast to `dtype`; the result is float32."""
 
     features: int
     dtype: jnp.dtype = jnp.float32
 
     @nn.compact
-    def __call__(self, x: jax.Array) -> jax.Array:
-        kernel = self.param("kernel", _weights, (x.shape[-1], self.features))
-        bias = self.param("bias", nn.initializers.zeros, (self.features,))
+    def __call__(self, x: jax.Array, columns: slice = slice(None)) -> jax.Array:
+        kernel = self.param("kernel", _weights, (x.shape[-1], self.features))[:, columns]
+        bias = self.param("bias", nn.initializers.zeros, (self.features,))[columns]
         product = jnp.einsum("...i,io->...o", x.astype(self.dtype), kernel.astype(self.dtype), preferred_element_type=jnp.float32)
         return product + jnp.expand_dims(bias, range(product.ndim - 1))
 
@@ -49,27 +51,36 @@ class LayerScale(nn.Module):
 
 
 class Attention(nn.Module):
-    """Self-attention inside each view, or over the tokens of all views together."""
+    """Self-attention inside each view, or over the tokens of all views together, in two steps."""
 
+    width: int
     num_heads: int
     cross_view: bool = False
     qk_norm: bool = False
     attend: Attend = attention
     dtype: jnp.dtype = jnp.float32
 
-    @nn.compact
-    def __call__(self, x: jax.Array, rotation: Rotation | None = None, mask: jax.Array | None = None) -> jax.Array:
-        views, width = x.shape[1], x.shape[-1]
-        qkv = Dense(3 * width, self.dtype, name="qkv")(x)
-        q, k, v = rearrange(qkv, "b s n (three h d) -> three b s n h d", three=3, h=self.num_heads)
+    def setup(self):
+        self.qkv, self.proj = Dense(3 * self.width, self.dtype), Dense(self.width, self.dtype)
         if self.qk_norm:
-            q, k = layer_norm(name="q_norm")(q), layer_norm(name="k_norm")(k)
-        if rotation is not None:
-            q, k = rotate(q, rotation), rotate(k, rotation)
+            self.q_norm, self.k_norm = layer_norm(), layer_norm()
+
+    def heads(self, x: jax.Array, rotation: Rotation | None, parts: str = "qkv") -> list[jax.Array]:
+        """Queries, keys and values, or those that `parts` names, of x (B, S, N, C): (B · S, N, H, D), across views (B, S · N, H, D)."""
+        first = "qkv".index(parts)
+        qkv = self.qkv(x, slice(first * self.width, (first + len(parts)) * self.width))
+        heads = dict(zip(parts, rearrange(qkv, "b s n (p h d) -> p b s n h d", p=len(parts), h=self.num_heads), strict=True))
+        for part in {"q", "k"} & set(parts):
+            if self.qk_norm:
+                heads[part] = (self.q_norm if part == "q" else self.k_norm)(heads[part])
+            if rotation is not None:
+                heads[part] = rotate(heads[part], rotation)
         tokens = "b (s n) h d" if self.cross_view else "(b s) n h d"
-        q, k, v = (rearrange(t.astype(self.dtype), f"b s n h d -> {tokens}") for t in (q, k, v))
-        out = rearrange(self.attend(q, k, v, mask), f"{tokens} -> b s n (h d)", s=views)
-        return Dense(width, self.dtype, name="proj")(out)
+        return [rearrange(heads[part].astype(self.dtype), f"b s n h d -> {tokens}") for part in parts]
+
+    def __call__(self, q: jax.Array, k: jax.Array, v: jax.Array, mask: jax.Array | None = None) -> jax.Array:
+        """What the queries see, their tokens as in q: (…, C). Across views keys and values may be of more views."""
+        return self.proj(rearrange(self.attend(q, k, v, mask), "b n h d -> b n (h d)"))
 
 
 class Mlp(nn.Module):
@@ -99,11 +110,15 @@ class SwiGLU(nn.Module):
 
 
 class Block(nn.Module):
-    """Pre-norm transformer block on tokens (B, S, N, C); the residual stream stays float32. `mask` says which keys count."""
+    """Pre-norm transformer block on tokens (B, S, N, C); the residual stream stays float32.
 
+    Views go through it in groups. Only keys and values of a cross-view block are there for all of them.
+    """
+
+    width: int
     num_heads: int
     hidden: int
-    mlp: str = "mlp"
+    mlp_type: str = "mlp"
     cross_view: bool = False
     qk_norm: bool = False
     attend: Attend = attention
@@ -111,12 +126,43 @@ class Block(nn.Module):
     layer_scale: float = 1.0
     dtype: jnp.dtype = jnp.float32
 
-    @nn.compact
-    def __call__(self, x: jax.Array, rotation: Rotation | None = None, mask: jax.Array | None = None) -> jax.Array:
-        mlp = {"mlp": Mlp, "swiglu": SwiGLU}[self.mlp]
-        attended = Attention(self.num_heads, self.cross_view, self.qk_norm, self.attend, self.dtype, name="attn")(
-            layer_norm(self.norm_epsilon, name="norm1")(x), rotation, mask
-        )
-        x = x + LayerScale(self.layer_scale, name="ls1")(attended)
-        fed = mlp(self.hidden, x.shape[-1], self.dtype, name="mlp")(layer_norm(self.norm_epsilon, name="norm2")(x))
-        return x + LayerScale(self.layer_scale, name="ls2")(fed)
+    def setup(self):
+        self.norm1, self.norm2 = layer_norm(self.norm_epsilon), layer_norm(self.norm_epsilon)
+        self.attn = Attention(self.width, self.num_heads, self.cross_view, self.qk_norm, self.attend, self.dtype)
+        self.ls1, self.ls2 = LayerScale(self.layer_scale), LayerScale(self.layer_scale)
+        self.mlp = {"mlp": Mlp, "swiglu": SwiGLU}[self.mlp_type](self.hidden, self.width, self.dtype)
+
+    def __call__(
+        self,
+        x: jax.Array,
+        rotation: Rotation | None = None,
+        mask: jax.Array | None = None,
+        keep: Callable[[jax.Array, jax.Array], Any] = lambda before, after: None,
+    ) -> tuple[jax.Array, Any]:
+        """The block's output, and what `keep` makes of its input and output: arrays (B, S, …).
+
+        `mask` says which keys count, (B, S · N) in a cross-view block.
+        """
+        seen = ()
+        batch, views, tokens, width = x.shape
+        if self.cross_view and views_at_a_time(views, batch) < views:
+            # Heads first, as products want them: a change of layout would hold all of them twice.
+            room = jnp.zeros((batch, self.num_heads, views, tokens, width // self.num_heads), self.dtype)
+
+            def keys_and_values(block: Block, parts: tuple):
+                heads = block.attn.heads(block.norm1(parts[0]), rotation, "kv")
+                return parts[0], *(rearrange(y, "b (s n) h d -> b h s n d", n=tokens) for y in heads)
+
+            _, *seen = by_views(keys_and_values, self, (x, room, room), (1, 2, 2))
+            seen = [y.reshape(batch, self.num_heads, views * tokens, -1) for y in seen]
+
+        def run(block: Block, parts: tuple):
+            part = parts[0]
+            heads = block.attn.heads(block.norm1(part), rotation, "q" if seen else "qkv")
+            # The axes are swapped here and not before the loop, where XLA could not tell that attention swaps them back.
+            attended = block.attn(*heads, *(y.swapaxes(1, 2) for y in seen), mask=mask)
+            after = part + block.ls1(attended.reshape(part.shape))
+            after = after + block.ls2(block.mlp(block.norm2(after)))
+            return after, keep(part, after)
+
+        return by_views(run, self, (x, room_for(keep, x, x)))

@@ -12,6 +12,7 @@ from flax import linen as nn
 from da3jax.config import PATCH_SIZE, REF_VIEW_STRATEGIES, Config, DualDPTConfig, ModelConfig, NestedConfig, one_of
 from da3jax.geometry import decode_pose
 from da3jax.models.backbone import Backbone
+from da3jax.models.by_views import as_function
 from da3jax.models.camera import CameraDecoder, CameraEncoder
 from da3jax.models.dpt import DPT
 from da3jax.models.dual_dpt import DualDPT
@@ -94,17 +95,16 @@ class Network(nn.Module):
             eyes = jnp.broadcast_to(jnp.eye(4), (*images.shape[:2], 4, 4))
             self.camera_encoder(eyes, eyes[..., :3, :3], height, width)
 
-        taps, projected, gaussian = [], [], []
+        heads = {"head": self.head} if dense else {}
+        if "raw_gs" in outputs:
+            heads["gaussian_head"] = self.gaussian_head
+        project = {name: as_function(head, "project") for name, head in heads.items()}
 
-        def on_tap(index: int, tokens: jax.Array) -> None:
-            if dense:
-                projected.append(self.head.project(index, tokens))
-            if "raw_gs" in outputs:
-                gaussian.append(self.gaussian_head.project(index, tokens))
-            if "taps" in outputs:
-                taps.append(tokens)
+        def on_tap(index: int, tokens: jax.Array) -> dict[str, jax.Array]:
+            kept = {"taps": tokens} if "taps" in outputs else {}
+            return kept | {name: project(index, tokens, (height, width)) for name, project in project.items()}
 
-        special, features = self.backbone(
+        special, kept, features = self.backbone(
             images,
             on_tap if outputs else None,
             camera_tokens=camera_tokens,
@@ -112,9 +112,9 @@ class Network(nn.Module):
             ref_view_strategy=ref_view_strategy,
             feature_layers=tuple(export_feat_layers),
         )
-        result: dict[str, Any] = {"taps": taps or None, "features": features or None}
+        result: dict[str, Any] = {"taps": [tap["taps"] for tap in kept] if "taps" in outputs else None, "features": features or None}
         if dense:
-            result |= self.head(projected, images, outputs=dense)
+            result |= self.head([tap["head"] for tap in kept], images, outputs=dense)
             if "depth" in dense and "sky" in dense and self.sky_fill:
                 result["depth"] = fill_sky(result["depth"], result["sky"], view_mask)
             if "sky" not in outputs:
@@ -123,7 +123,7 @@ class Network(nn.Module):
             result["pose_enc"] = self.camera_decoder(special)
             result["extrinsics"], result["intrinsics"] = decode_pose(result["pose_enc"], height, width)
         if "raw_gs" in outputs:
-            result |= self.gaussian_head(gaussian, images)
+            result |= self.gaussian_head([tap["gaussian_head"] for tap in kept], images)
         return NetworkOutput(**result)
 
 

@@ -10,6 +10,8 @@ import jax.numpy as jnp
 from einops import rearrange
 from jax import lax
 
+from da3jax.ops.blockwise import KEY_BLOCK, blockwise_attention
+
 QUERY_BLOCK = 512
 """Queries that see all keys at once."""
 
@@ -34,13 +36,16 @@ def attention(q: jax.Array, k: jax.Array, v: jax.Array, mask: jax.Array | None =
 
 def _head_by_head(q: jax.Array, k: jax.Array, v: jax.Array, mask: jax.Array | None) -> jax.Array:
     heads = q.shape[2]
-    q, k, v = (rearrange(x, "b n h d -> (b h) 1 n d") for x in (q, k, v))
+    q, k, v = (rearrange(x, "b n h d -> (b h) n d") for x in (q, k, v))
     mask = None if mask is None else jnp.repeat(mask, heads, axis=0)
-    out = lax.map(lambda args: _attend(*args), (q, k, v, mask))
-    return rearrange(out, "(b h) 1 n d -> b n h d", h=heads)
+    # The axis of one head is made inside: before the loop XLA would copy all keys and values for it.
+    out = lax.map(lambda args: _attend(*(x[None] for x in args[:3]), args[3])[0], (q, k, v, mask))
+    return rearrange(out, "(b h) n d -> b n h d", h=heads)
 
 
 def _all_heads(q: jax.Array, k: jax.Array, v: jax.Array, mask: jax.Array | None) -> jax.Array:
+    if k.shape[1] > KEY_BLOCK:  # the scores of all heads and keys would be most of the memory
+        return blockwise_attention(q, k, v, mask)
     q, k, v = (rearrange(x, "b n h d -> b h n d") for x in (q, k, v))
     return rearrange(jax.vmap(_attend)(q, k, v, mask), "b h n d -> b n h d")
 

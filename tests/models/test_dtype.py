@@ -36,9 +36,9 @@ def test_bfloat16_products_have_bfloat16_operands_and_float32_results(params):
     operands = [re.search(r": \((.*)\) -> (.*)", line).groups() for line in lines]
     rounded = [pair for pair in operands if pair[0].count("xbf16") == 2]
     assert all(result.endswith("xf32>") for _, result in rounded)
-    # The patch embedding, four layers of each block, two products of each kind of attention; the rest are the position embedding's and
-    # the reference view's.
-    assert len(rounded) == 1 + 4 * 4 + 2 * 2
+    # The patch embedding, four layers of each block and one more across views, whose queries come apart from keys and values, two products
+    # of each kind of attention; the rest are the position embedding's and the reference view's.
+    assert len(rounded) == 1 + 4 * 4 + 1 + 2 * 2
     assert all("xbf16" not in pair[0] for pair in operands if pair not in rounded)
 
 
@@ -67,9 +67,9 @@ def test_the_residual_stream_is_float32(params):
             capture_intermediates=lambda module, _: (module.name or "").startswith("blocks_"),
         )[1]
 
-    captured = jax.tree.leaves(jax.eval_shape(blocks, params, images_of(1, 3)))
-    assert len(captured) == 4
-    assert {leaf.dtype for leaf in captured} == {np.dtype("float32")}
+    captured = jax.eval_shape(blocks, params, images_of(1, 3))["intermediates"]["backbone"]
+    streams = [block["__call__"][0][0] for block in captured.values()]
+    assert [(stream.shape, stream.dtype) for stream in streams] == [((1, 3, 7, 16), np.float32)] * 4
 
 
 def test_no_dtype_is_float32_on_a_cpu(params):

@@ -56,7 +56,7 @@ def test_the_recorded_reference_is_not_the_first_view():
         outputs=("cameras",),
         capture_intermediates=lambda module, _: module.name == "blocks_0",
     )
-    class_tokens = state["intermediates"]["backbone"]["blocks_0"]["__call__"][0][:, :, 0]
+    class_tokens = state["intermediates"]["backbone"]["blocks_0"]["__call__"][0][0][:, :, 0]
     assert int(select_reference_view(class_tokens, "saddle_balanced")[0]) != 0
 
 

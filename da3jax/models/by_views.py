@@ -1,0 +1,62 @@
+"""Views in groups: what is as wide as a hidden layer, or as fine as an image, is held for a few of them at a time."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import partial
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from flax import linen as nn
+from jax import lax
+
+ON_CPU = 1
+"""Views that a CPU takes at a time: their maps then stay near the cache."""
+ON_ACCELERATORS = 8
+"""Views that fill one."""
+
+
+def views_at_a_time(views: int, scenes: int = 1) -> int:
+    """How many of `views` go together: a number that divides them, so that all groups are of one size."""
+    limit = max(1, (ON_CPU if jax.default_backend() == "cpu" else ON_ACCELERATORS) // scenes)
+    return max(group for group in range(1, limit + 1) if views % group == 0)
+
+
+def by_views(function: Callable[[Any, Any], Any], module: nn.Module, arrays: Any, axes: Any = 1) -> Any:
+    """`function(module, arrays)`, a group of views at a time.
+
+    `arrays` (a tuple) are overwritten, group by group, with what the function gives for them; views lie along `axes`, those of the first
+    array, (B, S, …), along axis 1.
+    """
+    batch, views = arrays[0].shape[:2]
+    group = views_at_a_time(views, batch)
+    if group == views or module.is_initializing():
+        return function(module, arrays)
+    axes = jax.tree.map(lambda _: axes, arrays) if isinstance(axes, int) else axes
+
+    def step(module: nn.Module, arrays: Any, start: jax.Array):
+        parts = jax.tree.map(lambda x, axis: lax.dynamic_slice_in_dim(x, start, group, axis), arrays, axes)
+        new = function(module, parts)
+
+        # What comes back as it was is not written, lest XLA make a copy for it.
+        def write(x: jax.Array, part: jax.Array, new: jax.Array, axis: int) -> jax.Array:
+            return x if new is part else lax.dynamic_update_slice_in_dim(x, new, start, axis)
+
+        return jax.tree.map(write, arrays, parts, new, axes), None
+
+    scan = nn.scan(step, variable_broadcast="params", split_rngs={"params": False})
+    return scan(module, arrays, jnp.arange(0, views, group))[0]
+
+
+def room_for(function: Callable[..., Any], *arguments: Any) -> Any:
+    """Zeros in the place of what a function returns."""
+    return jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), jax.eval_shape(function, *arguments))
+
+
+def as_function(module: nn.Module, method: str = "__call__") -> Callable[..., Any]:
+    """A method as a pure function, which may be called inside the loops of other modules; while parameters are made, as it is."""
+    if module.is_initializing():
+        return getattr(module, method)
+    unbound, variables = module.unbind()
+    return partial(unbound.apply, variables, method=method)

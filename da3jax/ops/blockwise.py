@@ -1,0 +1,58 @@
+"""Softmax attention by blocks of queries and of keys, in pure `lax`: what it holds does not grow with the number of keys."""
+
+from __future__ import annotations
+
+import math
+from functools import partial
+
+import jax
+import jax.numpy as jnp
+from einops import rearrange
+from jax import lax
+
+QUERY_BLOCK, KEY_BLOCK = 512, 2048
+"""Queries and keys whose scores are held together."""
+
+_LOWEST = -1e30
+"""Stands for minus infinity, whose difference to itself is no number."""
+
+
+def blockwise_attention(q: jax.Array, k: jax.Array, v: jax.Array, mask: jax.Array | None = None) -> jax.Array:
+    """As `da3jax.ops.attention.attention`, whose softmax it puts together block by block (Rabe and Staats 2021, arXiv:2112.05682)."""
+    q, k, v = (rearrange(x, "b n h d -> b h n d") for x in (q, k, v))
+    q = q * jnp.asarray(1 / math.sqrt(q.shape[-1]), q.dtype)  # exact where D is a power of 4
+    tokens = q.shape[2]
+    blocks = -(-tokens // QUERY_BLOCK)
+    size = -(-tokens // blocks)
+    padded = jnp.pad(q, ((0, 0), (0, 0), (0, blocks * size - tokens), (0, 0)))
+    queries = rearrange(padded, "b h (blocks n) d -> blocks b h n d", blocks=blocks)
+    out = lax.map(lambda block: _attend(block, k, v, mask), queries)
+    return rearrange(out, "blocks b h n d -> b (blocks n) h d")[:, :tokens]
+
+
+def _attend(q: jax.Array, k: jax.Array, v: jax.Array, mask: jax.Array | None) -> jax.Array:
+    """A block of scaled queries (B, H, N, D) to all keys (B, H, M, D)."""
+    product = partial(jnp.einsum, preferred_element_type=jnp.float32)
+    keys = k.shape[2]
+    size = min(KEY_BLOCK, keys)
+
+    def step(carry: tuple[jax.Array, jax.Array, jax.Array], number: jax.Array):
+        largest, total, out = carry
+        # The last block begins early enough to be a whole one; what it shares with the one before does not count twice.
+        start = jnp.minimum(number * size, keys - size)
+        some_k, some_v = (lax.dynamic_slice_in_dim(x, start, size, axis=2) for x in (k, v))
+        counts = (start + jnp.arange(size) >= number * size)[None]
+        if mask is not None:
+            counts &= lax.dynamic_slice_in_dim(mask, start, size, axis=1)
+        counts = counts[:, None, None]
+        scores = jnp.where(counts, product("bhnd,bhmd->bhnm", q, some_k), _LOWEST)
+        new = jnp.maximum(largest, scores.max(axis=-1))
+        weights = jnp.where(counts, jnp.exp(scores - new[..., None]), 0)
+        shrink = jnp.exp(largest - new)
+        out = out * shrink[..., None] + product("bhnm,bhmd->bhnd", weights.astype(v.dtype), some_v)
+        return (new, total * shrink + weights.sum(axis=-1), out), None
+
+    shape = q.shape[:-1]
+    nothing = (jnp.full(shape, _LOWEST), jnp.zeros(shape), jnp.zeros(q.shape))
+    (_, total, out), _ = lax.scan(step, nothing, jnp.arange(-(-keys // size)))
+    return out / total[..., None]

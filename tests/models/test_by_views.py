@@ -1,0 +1,47 @@
+"""Views in groups of any size give what they give together."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from da3jax.models import by_views, forward, stack_layers
+from tests.models.tiny import ANYVIEW, images_of, params_of
+from tests.quick import quick_jit
+
+
+def test_groups_divide_the_views(monkeypatch):
+    monkeypatch.setattr(by_views, "ON_CPU", 8)
+    assert [by_views.views_at_a_time(views) for views in (1, 4, 7, 12, 13, 100)] == [1, 4, 7, 6, 1, 5]
+    assert by_views.views_at_a_time(12, scenes=2) == 4
+    assert by_views.views_at_a_time(12, scenes=9) == 1
+
+
+@pytest.mark.parametrize("stacked", [False, True])
+def test_groups_of_two_are_all_views_at_once(monkeypatch, stacked):
+    params = stack_layers(params_of(ANYVIEW), ANYVIEW) if stacked else params_of(ANYVIEW)
+    images = images_of(2, 4)
+    mask = np.array([[True] * 4, [True, True, False, True]])
+    results = []
+    for limit in (8, 4):  # two scenes of four, then of two views
+        monkeypatch.setattr(by_views, "ON_CPU", limit)
+        run = quick_jit(lambda params: forward(params, images, config=ANYVIEW, view_mask=mask, outputs=("depth", "ray", "cameras", "taps")))
+        results.append(jax.tree.leaves(run(params)))
+    assert len(results[0]) == 11
+    for together, grouped in zip(*results, strict=True):
+        np.testing.assert_allclose(grouped, together, rtol=1e-4, atol=1e-5)
+
+
+def test_gradients_pass_through_groups(monkeypatch):
+    params, images = params_of(ANYVIEW), images_of(1, 4)
+
+    def loss(params):
+        output = forward(params, images, config=ANYVIEW, outputs=("depth", "cameras"))
+        return jnp.mean(jnp.log(output.depth) ** 2) + jnp.mean(output.pose_enc**2)
+
+    found = []
+    for limit in (8, 2):
+        monkeypatch.setattr(by_views, "ON_CPU", limit)
+        found.append(quick_jit(jax.grad(lambda params: loss(params)))(params))
+    for together, grouped in zip(*map(jax.tree.leaves, found), strict=True):
+        np.testing.assert_allclose(grouped, together, rtol=1e-3, atol=1e-4 * np.abs(together).max() + 1e-7)
