@@ -137,7 +137,9 @@ class Backbone(nn.Module):
         learned = self.param("camera_token", _weights, (1, 2, config.width)) if config.alt_start != -1 else None
         norm = layer_norm(name="norm")
         x = self._embed(images, rows, columns)
-        rotations = tuple(make(rows, columns, config.width // config.num_heads) for make in (in_view_rotation, cross_view_rotation))
+        # Arrays of the program, which holds them once; as numpy's they would stand in it again wherever they are used.
+        tables = [make(rows, columns, config.width // config.num_heads) for make in (in_view_rotation, cross_view_rotation)]
+        rotations = jax.tree.map(jnp.asarray, tuple(tables))
         shared = rotations, None if view_mask is None else jnp.repeat(view_mask, x.shape[2], axis=1)
         reference = select_reference_view(x[:, :, 0], "first", view_mask)
         special, kept, features = None, [], {}

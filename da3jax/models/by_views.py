@@ -35,9 +35,11 @@ def by_views(function: Callable[[Any, Any], Any], module: nn.Module, arrays: Any
         return function(module, arrays)
     axes = jax.tree.map(lambda _: axes, arrays) if isinstance(axes, int) else axes
 
-    def step(module: nn.Module, arrays: Any, start: jax.Array):
+    run = as_function(module, function)
+
+    def step(arrays: Any, start: jax.Array):
         parts = jax.tree.map(lambda x, axis: lax.dynamic_slice_in_dim(x, start, group, axis), arrays, axes)
-        new = function(module, parts)
+        new = run(parts)
 
         # What comes back as it was is not written, lest XLA make a copy for it.
         def write(x: jax.Array, part: jax.Array, new: jax.Array, axis: int) -> jax.Array:
@@ -45,8 +47,7 @@ def by_views(function: Callable[[Any, Any], Any], module: nn.Module, arrays: Any
 
         return jax.tree.map(write, arrays, parts, new, axes), None
 
-    scan = nn.scan(step, variable_broadcast="params", split_rngs={"params": False})
-    return scan(module, arrays, jnp.arange(0, views, group))[0]
+    return lax.scan(step, arrays, jnp.arange(0, views, group))[0]
 
 
 def room_for(function: Callable[..., Any], *arguments: Any) -> Any:
@@ -54,9 +55,12 @@ def room_for(function: Callable[..., Any], *arguments: Any) -> Any:
     return jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), jax.eval_shape(function, *arguments))
 
 
-def as_function(module: nn.Module, method: str = "__call__") -> Callable[..., Any]:
-    """A method as a pure function, which may be called inside the loops of other modules; while parameters are made, as it is."""
+def as_function(module: nn.Module, method: str | Callable[..., Any] = "__call__") -> Callable[..., Any]:
+    """A method, or a function of the module, as a pure function, which may be called inside loops; while parameters are made, as it is.
+
+    It is traced once, where `nn.scan` traces twice.
+    """
     if module.is_initializing():
-        return getattr(module, method)
+        return getattr(module, method) if isinstance(method, str) else partial(method, module)
     unbound, variables = module.unbind()
     return partial(unbound.apply, variables, method=method)

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 from einops import rearrange
 from flax import linen as nn
+from jax import lax
 
 from da3jax.config import PATCH_SIZE, DPTConfig
-from da3jax.models.by_views import views_at_a_time
+from da3jax.models.by_views import as_function, views_at_a_time
 from da3jax.models.layers import Dense, layer_norm
 from da3jax.ops.position_embedding import add_uv_embedding
 from da3jax.ops.resize import resize_align_corners
@@ -139,9 +141,9 @@ class Pyramid(nn.Module):
             out = self.decode(*inputs, **options)
         else:
             group = views_at_a_time(batch * views)
+            decode = partial(as_function(self, "decode"), **options)
             grouped = jax.tree.map(lambda x: x.reshape(-1, group, *x.shape[1:]), inputs)
-            scan = nn.scan(lambda head, _, x: (None, head.decode(*x, **options)), variable_broadcast="params", split_rngs={"params": False})
-            out = jax.tree.map(lambda x: x.reshape(-1, *x.shape[2:]), scan(self, None, grouped)[1])
+            out = jax.tree.map(lambda x: x.reshape(-1, *x.shape[2:]), lax.map(lambda x: decode(*x), grouped))
         return jax.tree.map(lambda x: x.reshape(batch, views, *x.shape[1:]), out)
 
 

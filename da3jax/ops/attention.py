@@ -12,8 +12,8 @@ from jax import lax
 
 from da3jax.ops.blockwise import KEY_BLOCK, blockwise_attention
 
-QUERY_BLOCK = 512
-"""Queries that see all keys at once."""
+QUERY_BLOCK = 1024
+"""Queries that see all keys at once: on a CPU those of a view of 504 × 378 in one block take up to 9 % less time than in two."""
 
 
 def attention(q: jax.Array, k: jax.Array, v: jax.Array, mask: jax.Array | None = None) -> jax.Array:
