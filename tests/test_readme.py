@@ -36,8 +36,19 @@ def place(tmp_path, released_dir, monkeypatch):
     return tmp_path
 
 
+def run(command: str, place: pathlib.Path) -> list[str]:
+    """What the README's command of this name prints."""
+    line = next(part for block in blocks("bash") for part in block.split("&&") if command in part)
+    arguments = shlex.split(line)[1:]
+    done = subprocess.run([sys.executable, "-m", "da3jax", *arguments], cwd=place, capture_output=True, text=True, timeout=600)
+    assert done.returncode == 0, done.stderr
+    return done.stdout.splitlines()
+
+
 @pytest.mark.parametrize("block", range(len(blocks("python"))))
 def test_python_runs(block, place, capsys):
+    if "exported/" in blocks("python")[block]:
+        assert run("da3jax export", place) == ["exported/forward.stablehlo", "exported/params.npz"]
     exec(compile(blocks("python")[block], f"README, block {block}", "exec"), {})
     if block == 0:
         assert "(2, 378, 504)" in capsys.readouterr().out
@@ -45,12 +56,9 @@ def test_python_runs(block, place, capsys):
 
 
 def test_the_main_command_writes_what_it_says(place):
-    command = next(part for block in blocks("bash") for part in block.split("&&") if "da3jax auto" in part)
-    arguments = shlex.split(command)[1:]
-    done = subprocess.run([sys.executable, "-m", "da3jax", *arguments], cwd=place, capture_output=True, text=True, timeout=600)
-    assert done.returncode == 0, done.stderr
+    written = run("da3jax auto", place)
     for name in ("exports/npz/results.npz", "scene.glb", "depth_vis/0000.jpg", "depth_vis/0001.jpg"):
-        assert f"result/{name}" in done.stdout.splitlines()
+        assert f"result/{name}" in written
         assert (place / "result" / name).stat().st_size > 0
 
 

@@ -16,10 +16,11 @@ import numpy as np
 
 from da3jax import outputs as formats
 from da3jax import weights
-from da3jax.config import PATCH_SIZE, REF_VIEW_STRATEGIES, Config, NestedConfig, load_config
+from da3jax.config import REF_VIEW_STRATEGIES, Config, NestedConfig, load_config
 from da3jax.inference.buckets import bucket
 from da3jax.inference.compilation_cache import use_compilation_cache
-from da3jax.inference.plan import planned
+from da3jax.inference.export import write_exported
+from da3jax.inference.plan import check_size, planned
 from da3jax.inference.prediction import to_prediction
 from da3jax.inference.program import KnownCameras, Result, Task, run
 from da3jax.inputs import preprocess
@@ -113,9 +114,50 @@ class DepthAnything3:
             FileExistsError: there are weights in `folder` already.
             OSError: `folder` cannot be written.
         """
+        return weights.save_pretrained(self._by_block(), self.config, folder)
+
+    def export(
+        self,
+        folder: str | pathlib.Path,
+        height: int,
+        width: int,
+        *,
+        known_cameras: bool = False,
+        ref_view_strategy: str = REF_VIEW_STRATEGIES[0],
+        outputs: Sequence[str] | None = None,
+    ) -> tuple[pathlib.Path, pathlib.Path]:
+        """Writes `da3jax.forward` as a StableHLO program for CPU, CUDA and TPU, and the weights beside it, for use with jax alone.
+
+            program = jax.export.deserialize(pathlib.Path("forward.stablehlo").read_bytes())
+            result = program.call(dict(numpy.load("params.npz")), images)  # {"depth": (B, S, H, W), …}
+
+        Scenes and views are as many as the images (B, S, H, W, 3) have, float32 and ImageNet-normalised. Products are float32 unless
+        `dtype` of this model says otherwise. Needs the extra `export`.
+
+        Args:
+            folder: where `forward.stablehlo` and `params.npz` go.
+            height: pixels of the images, a multiple of 14.
+            width: likewise.
+            known_cameras: whether the program also takes extrinsics (B, S, 3, 4), world-to-camera, and intrinsics (B, S, 3, 3), pixels.
+            ref_view_strategy: as `da3jax.forward`.
+            outputs: as `da3jax.forward`.
+
+        Returns:
+            The paths of the program and of the weights.
+
+        Raises:
+            ValueError: a size, name or combination that the network does not take.
+            FileExistsError: there is an export in `folder` already.
+            ModuleNotFoundError: flatbuffers is not installed.
+            OSError: `folder` cannot be written.
+        """
+        options = {"known_cameras": known_cameras, "ref_view_strategy": ref_view_strategy, "outputs": outputs}
+        return write_exported(folder, self._by_block(), self.config, height, width, dtype=self.dtype or "float32", **options)
+
+    def _by_block(self) -> Params:
+        """The parameters with an entry a block."""
         half = self.params["anyview"] if isinstance(self.config, NestedConfig) else self.params
-        params = unstack_layers(self.params, self.config) if is_stacked(half) else self.params
-        return weights.save_pretrained(params, self.config, folder)
+        return unstack_layers(self.params, self.config) if is_stacked(half) else self.params
 
     def inference(
         self,
@@ -254,10 +296,7 @@ class DepthAnything3:
         start = time.perf_counter()
         if views < 1:
             raise ValueError(f"views is {views}; it is at least 1")
-        for name, side in (("height", height), ("width", width)):
-            if side < PATCH_SIZE or side % PATCH_SIZE:
-                near = max(PATCH_SIZE, round(side / PATCH_SIZE) * PATCH_SIZE)
-                raise ValueError(f"{name} is {side}; processed images have multiples of {PATCH_SIZE}, for example {near}")
+        check_size(height, width)
         eyes = np.broadcast_to(np.eye(3, 4), (1, views, 3, 4))
         stand_in = Views(
             np.broadcast_to(np.float32(0), (1, views, height, width, 3)),

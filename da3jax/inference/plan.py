@@ -9,11 +9,19 @@ from operator import index
 
 import numpy as np
 
-from da3jax.config import REF_VIEW_STRATEGIES, Config, NestedConfig, one_of
+from da3jax.config import PATCH_SIZE, REF_VIEW_STRATEGIES, Config, NestedConfig, one_of
 from da3jax.inference.program import Task
 from da3jax.types import Views
 
 logger = logging.getLogger(__name__)
+
+
+def check_size(height: int, width: int) -> None:
+    """Raises a ValueError for a size that no processed image has."""
+    for name, side in (("height", height), ("width", width)):
+        if side < PATCH_SIZE or side % PATCH_SIZE:
+            near = max(PATCH_SIZE, round(side / PATCH_SIZE) * PATCH_SIZE)
+            raise ValueError(f"{name} is {side}; processed images have multiples of {PATCH_SIZE}, for example {near}")
 
 
 def planned(

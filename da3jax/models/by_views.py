@@ -10,6 +10,7 @@ import jax
 import jax.numpy as jnp
 from flax import linen as nn
 from jax import lax
+from jax.export import is_symbolic_dim
 
 ON_CPU = 1
 """Views that a CPU takes at a time: their maps then stay near the cache."""
@@ -18,7 +19,9 @@ ON_ACCELERATORS = 8
 
 
 def views_at_a_time(views: int, scenes: int = 1) -> int:
-    """How many of `views` go together: a number that divides them, so that all groups are of one size."""
+    """How many of `views` go together: a number that divides them, so that all groups are of one size; 1 where they are symbolic."""
+    if is_symbolic_dim(views) or is_symbolic_dim(scenes):
+        return 1
     limit = max(1, (ON_CPU if jax.default_backend() == "cpu" else ON_ACCELERATORS) // scenes)
     return max(group for group in range(1, limit + 1) if views % group == 0)
 

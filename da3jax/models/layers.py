@@ -70,7 +70,7 @@ class Attention(nn.Module):
         first = "qkv".index(parts)
         qkv = self.qkv(x, slice(first * self.width, (first + len(parts)) * self.width))
         heads = dict(zip(parts, rearrange(qkv, "b s n (p h d) -> p b s n h d", p=len(parts), h=self.num_heads), strict=True))
-        for part in {"q", "k"} & set(parts):
+        for part in parts.replace("v", ""):  # in one order, lest each process compile a program of its own
             if self.qk_norm:
                 heads[part] = (self.q_norm if part == "q" else self.k_norm)(heads[part])
             if rotation is not None:
@@ -145,7 +145,7 @@ class Block(nn.Module):
         """
         seen = ()
         batch, views, tokens, width = x.shape
-        if self.cross_view and views_at_a_time(views, batch) < views:
+        if self.cross_view and views_at_a_time(views, batch) != views:
             # Heads first, as products want them: a change of layout would hold all of them twice.
             room = jnp.zeros((batch, self.num_heads, views, tokens, width // self.num_heads), self.dtype)
 

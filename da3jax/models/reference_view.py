@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import jax
 import jax.numpy as jnp
+from jax.export import is_symbolic_dim
 
 from da3jax.config import REF_VIEW_STRATEGIES, one_of
 
@@ -31,7 +32,7 @@ def select_reference_view(class_tokens: jax.Array, strategy: str, view_mask: jax
     mask = jnp.ones((batch, views), bool) if view_mask is None else view_mask
     order, count = mask.cumsum(axis=-1), mask.sum(axis=-1, keepdims=True)
     first = (order == 1).argmax(axis=-1)
-    if views < MIN_VIEWS or strategy == "first":
+    if strategy == "first" or (not is_symbolic_dim(views) and views < MIN_VIEWS):
         return first
     chosen = (order > count // 2).argmax(axis=-1) if strategy == "middle" else _saddle(class_tokens, strategy, mask, count)
     return jnp.where(count[:, 0] < MIN_VIEWS, first, chosen)

@@ -17,8 +17,8 @@ def fill_sky(depth: jax.Array, sky: jax.Array, view_mask: jax.Array | None = Non
     A scene with at most ten sky pixels, or at most ten others, stays as it is. The official network takes one quantile over all scenes of
     a call, from an unseeded sample when there are more than 100 000 pixels. Views that `view_mask` (B, S) has False do not count.
     """
-    is_sky, is_other = (x.reshape(len(x), -1) for x in split_sky(sky, view_mask))
-    far = jax.vmap(partial(masked_quantile, percent=99))(depth.reshape(len(depth), -1), is_other)
+    is_sky, is_other = (x.reshape(x.shape[0], -1) for x in split_sky(sky, view_mask))
+    far = jax.vmap(partial(masked_quantile, percent=99))(depth.reshape(depth.shape[0], -1), is_other)
     fill = (is_other.sum(axis=-1) > FEW_PIXELS) & (is_sky.sum(axis=-1) > FEW_PIXELS)
     shape = (-1, *[1] * (depth.ndim - 1))
     return jnp.where((sky >= SKY_THRESHOLD) & fill.reshape(shape), far.reshape(shape), depth)

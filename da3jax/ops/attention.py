@@ -9,6 +9,7 @@ import jax
 import jax.numpy as jnp
 from einops import rearrange
 from jax import lax
+from jax.export import is_symbolic_dim
 
 from da3jax.ops.blockwise import KEY_BLOCK, blockwise_attention
 
@@ -44,7 +45,9 @@ def _head_by_head(q: jax.Array, k: jax.Array, v: jax.Array, mask: jax.Array | No
 
 
 def _all_heads(q: jax.Array, k: jax.Array, v: jax.Array, mask: jax.Array | None) -> jax.Array:
-    if k.shape[1] > KEY_BLOCK:  # the scores of all heads and keys would be most of the memory
+    tokens, keys = q.shape[1], k.shape[1]
+    # The scores of all heads and keys would be most of the memory.
+    if not is_symbolic_dim(tokens) and (is_symbolic_dim(keys) or keys > KEY_BLOCK):
         return blockwise_attention(q, k, v, mask)
     q, k, v = (rearrange(x, "b n h d -> b h n d") for x in (q, k, v))
     return rearrange(jax.vmap(_attend)(q, k, v, mask), "b h n d -> b n h d")
@@ -65,7 +68,7 @@ def _attend(q: jax.Array, k: jax.Array, v: jax.Array, mask: jax.Array | None) ->
         return product("hnm,hmd->hnd", weights.astype(v.dtype), v) / weights.sum(axis=-1, keepdims=True)
 
     tokens = q.shape[1]
-    blocks = -(-tokens // QUERY_BLOCK)
+    blocks = 1 if is_symbolic_dim(tokens) else -(-tokens // QUERY_BLOCK)  # symbolic: cameras, which are few
     size = -(-tokens // blocks)
     padded = jnp.pad(q, ((0, 0), (0, blocks * size - tokens), (0, 0)))
     out = lax.map(block, rearrange(padded, "h (blocks n) d -> blocks h n d", blocks=blocks))

@@ -9,6 +9,7 @@ import jax
 import jax.numpy as jnp
 from einops import rearrange
 from jax import lax
+from jax.export import is_symbolic_dim
 
 QUERY_BLOCK, KEY_BLOCK = 512, 2048
 """Queries and keys whose scores are held together."""
@@ -18,7 +19,10 @@ _LOWEST = -1e30
 
 
 def blockwise_attention(q: jax.Array, k: jax.Array, v: jax.Array, mask: jax.Array | None = None) -> jax.Array:
-    """As `da3jax.ops.attention.attention`, whose softmax it puts together block by block (Rabe and Staats 2021, arXiv:2112.05682)."""
+    """As `da3jax.ops.attention.attention`, whose softmax it puts together block by block (Rabe and Staats 2021, arXiv:2112.05682).
+
+    A symbolic number of keys is a multiple of the number of queries: the tokens of all views and of one.
+    """
     q, k, v = (rearrange(x, "b n h d -> b h n d") for x in (q, k, v))
     q = q * jnp.asarray(1 / math.sqrt(q.shape[-1]), q.dtype)  # exact where D is a power of 4
     tokens = q.shape[2]
@@ -26,15 +30,15 @@ def blockwise_attention(q: jax.Array, k: jax.Array, v: jax.Array, mask: jax.Arra
     size = -(-tokens // blocks)
     padded = jnp.pad(q, ((0, 0), (0, 0), (0, blocks * size - tokens), (0, 0)))
     queries = rearrange(padded, "b h (blocks n) d -> blocks b h n d", blocks=blocks)
-    out = lax.map(lambda block: _attend(block, k, v, mask), queries)
+    key_block = tokens if is_symbolic_dim(k.shape[2]) else min(KEY_BLOCK, k.shape[2])
+    out = lax.map(lambda block: _attend(block, k, v, mask, key_block), queries)
     return rearrange(out, "blocks b h n d -> b (blocks n) h d")[:, :tokens]
 
 
-def _attend(q: jax.Array, k: jax.Array, v: jax.Array, mask: jax.Array | None) -> jax.Array:
-    """A block of scaled queries (B, H, N, D) to all keys (B, H, M, D)."""
+def _attend(q: jax.Array, k: jax.Array, v: jax.Array, mask: jax.Array | None, size: int) -> jax.Array:
+    """A block of scaled queries (B, H, N, D) to all keys (B, H, M, D), `size` of them at a time."""
     product = partial(jnp.einsum, preferred_element_type=jnp.float32)
     keys = k.shape[2]
-    size = min(KEY_BLOCK, keys)
 
     def step(carry: tuple[jax.Array, jax.Array, jax.Array], number: jax.Array):
         largest, total, out = carry

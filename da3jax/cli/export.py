@@ -1,0 +1,34 @@
+"""`da3jax export`."""
+
+import math
+import pathlib
+from typing import Annotated
+
+import typer
+from rich.console import Console
+
+from da3jax.cli.failures import failures_in_a_sentence
+from da3jax.cli.options import Dtype, MetricModel, ModelDir, RefViewStrategy, Revision, number
+from da3jax.cli.run import load, step
+from da3jax.config import REF_VIEW_STRATEGIES
+
+
+@failures_in_a_sentence()
+def command(
+    height: Annotated[int, number(14, math.inf, "Pixels of an image, a multiple of 14.")],
+    width: Annotated[int, number(14, math.inf, "Likewise.")],
+    export_dir: Annotated[pathlib.Path, typer.Option(help="Folder for forward.stablehlo and params.npz.")],
+    model_dir: ModelDir = "",
+    metric_model: MetricModel = None,
+    known_cameras: Annotated[bool, typer.Option("--known-cameras", help="The program takes extrinsics and intrinsics, too.")] = False,
+    ref_view_strategy: RefViewStrategy = REF_VIEW_STRATEGIES[0],
+    revision: Revision = None,
+    dtype: Dtype = None,
+) -> None:
+    """Write the network as one StableHLO program for CPU, CUDA and TPU and any number of views, which jax alone runs."""
+    console = Console(stderr=True)
+    model = load(console, model_dir, metric_model, revision=revision, dtype=dtype)
+    with step(console, f"export for images of {width} × {height}"):
+        written = model.export(export_dir, height, width, known_cameras=known_cameras, ref_view_strategy=ref_view_strategy)
+    for path in written:
+        typer.echo(path)
