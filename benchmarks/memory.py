@@ -141,7 +141,10 @@ def gpu(args: argparse.Namespace) -> None:
     os.environ["XLA_FLAGS"] = os.environ.get("XLA_FLAGS", "") + " --xla_gpu_enable_triton_gemm=false"  # no device to tune its tiles on
     import jax
 
+    from da3jax.ops import attention
+
     jax.default_backend = lambda: "gpu"  # what is chosen by the backend is chosen as there
+    attention.has_cudnn_attention = lambda: True
     target = pathlib.Path(args.target).read_text()
     for variant in args.variant:
 

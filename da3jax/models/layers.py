@@ -11,7 +11,7 @@ from einops import rearrange
 from flax import linen as nn
 
 from da3jax.models.by_views import by_views, room_for, views_at_a_time
-from da3jax.ops.attention import attention
+from da3jax.ops.attention import attention, tokens_first
 from da3jax.ops.rope import Rotation, rotate
 
 Attend = Callable[..., jax.Array]
@@ -143,24 +143,27 @@ class Block(nn.Module):
 
         `mask` says which keys count, (B, S · N) in a cross-view block.
         """
-        seen = ()
+        seen, order = (), ""
         batch, views, tokens, width = x.shape
         if self.cross_view and views_at_a_time(views, batch) != views:
-            # Heads first, as products want them: a change of layout would hold all of them twice.
-            room = jnp.zeros((batch, self.num_heads, views, tokens, width // self.num_heads), self.dtype)
+            # In the order that products want: a change of layout would hold all of them twice.
+            order = "b s n h d" if tokens_first(self.dtype) else "b h s n d"
+            axis = order.replace(" ", "").index("s")
+            sizes = {"b": batch, "s": views, "n": tokens, "h": self.num_heads, "d": width // self.num_heads}
+            room = jnp.zeros([sizes[letter] for letter in order.split()], self.dtype)
 
             def keys_and_values(block: Block, parts: tuple):
                 heads = block.attn.heads(block.norm1(parts[0]), rotation, "kv")
-                return parts[0], *(rearrange(y, "b (s n) h d -> b h s n d", n=tokens) for y in heads)
+                return parts[0], *(rearrange(y, f"b (s n) h d -> {order}", n=tokens) for y in heads)
 
-            _, *seen = by_views(keys_and_values, self, (x, room, room), (1, 2, 2))
-            seen = [y.reshape(batch, self.num_heads, views * tokens, -1) for y in seen]
+            _, *seen = by_views(keys_and_values, self, (x, room, room), (1, axis, axis))
 
         def run(block: Block, parts: tuple):
             part = parts[0]
             heads = block.attn.heads(block.norm1(part), rotation, "q" if seen else "qkv")
-            # The axes are swapped here and not before the loop, where XLA could not tell that attention swaps them back.
-            attended = block.attn(*heads, *(y.swapaxes(1, 2) for y in seen), mask=mask)
+            # Not before the loop, where XLA could not tell that attention swaps the axes back.
+            all_views = [rearrange(y, f"{order} -> b (s n) h d") for y in seen]
+            attended = block.attn(*heads, *all_views, mask=mask)
             after = part + block.ls1(attended.reshape(part.shape))
             after = after + block.ls2(block.mlp(block.norm2(after)))
             return after, keep(part, after)

@@ -12,6 +12,7 @@ from jax import lax
 from jax.export import is_symbolic_dim
 
 from da3jax.ops.blockwise import KEY_BLOCK, blockwise_attention
+from da3jax.ops.cudnn import cudnn_attention, has_cudnn_attention
 
 QUERY_BLOCK = 1024
 """Queries that see all keys at once: on a CPU those of a view of 504 × 378 in one block take up to 9 % less time than in two."""
@@ -31,8 +32,15 @@ def attention(q: jax.Array, k: jax.Array, v: jax.Array, mask: jax.Array | None =
     """
     if mask is not None:
         mask = jnp.broadcast_to(mask, (q.shape[0], k.shape[1]))
+    if tokens_first(q.dtype) and not any(map(is_symbolic_dim, (*q.shape, *k.shape))):
+        return cudnn_attention(q, k, v, mask)
     # On a CPU a head at a time stays in the cache; accelerators want all heads in one product.
     return lax.platform_dependent(q, k, v, mask, cpu=_head_by_head, default=_all_heads)
+
+
+def tokens_first(dtype: jnp.dtype) -> bool:
+    """Whether keys and values that many calls share are best held as (B, tokens, H, D), and not heads first."""
+    return dtype == jnp.bfloat16 and has_cudnn_attention()
 
 
 def _head_by_head(q: jax.Array, k: jax.Array, v: jax.Array, mask: jax.Array | None) -> jax.Array:

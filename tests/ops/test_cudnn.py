@@ -1,0 +1,29 @@
+"""What is around cuDNN's attention; cuDNN itself needs its GPU."""
+
+import jax
+import numpy as np
+import pytest
+
+from da3jax.ops.attention import attention
+from da3jax.ops.cudnn import cudnn_attention, has_cudnn_attention
+
+
+@pytest.mark.parametrize("masked", [False, True])
+def test_keys_that_count_are_brought_to_the_front(masked):
+    rng = np.random.default_rng(0)
+    q, k, v = (rng.standard_normal((2, tokens, 3, 8), dtype=np.float32) for tokens in (5, 9, 9))
+    mask = np.array([[True, False, True, True, False, False, True, True, False], [False] * 8 + [True]]) if masked else None
+    mask = None if mask is None else jax.numpy.asarray(mask)
+    found = cudnn_attention(q, k, v, mask, implementation="xla")
+    np.testing.assert_allclose(found, attention(q, k, v, mask), rtol=1e-5, atol=1e-6)
+
+
+def test_it_is_for_nvidia_gpus_from_ampere_on(monkeypatch):
+    assert not has_cudnn_attention()
+    monkeypatch.setattr(jax, "default_backend", lambda: "gpu")
+    for capability, expected in (("7.5", False), ("8.0", True), ("9.0", True), ("10.3", True), ("gfx942", False)):
+        device = type("Device", (), {"compute_capability": capability})
+        monkeypatch.setattr(jax, "local_devices", lambda device=device: [device])
+        assert has_cudnn_attention() is expected
+    monkeypatch.setattr(jax, "local_devices", lambda: [object()])
+    assert not has_cudnn_attention()
