@@ -130,7 +130,7 @@ def gpu_bytes(variant: str, views: int, size: tuple[int, int], target: str, outp
     model = DepthAnything3(params, config, dtype="bfloat16")
     images = jax.ShapeDtypeStruct((1, views, *size, 3), np.float32)
     params, images = jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, jnp.float32, sharding=device), (params, images))
-    task, start = Task(outputs), time.perf_counter()
+    task, start = Task(outputs, to_host=True), time.perf_counter()
     plan = model._program(task).lower(params, images, KnownCameras(), None, task=task).compile().memory_analysis()
     used = plan.argument_size_in_bytes + plan.output_size_in_bytes + plan.temp_size_in_bytes - plan.alias_size_in_bytes
     return used, time.perf_counter() - start

@@ -215,7 +215,7 @@ class DepthAnything3:
             conf_thresh_percentile: for `glb`: points below this percentile of confidence are left out.
             num_max_points: for `glb`: at most so many points.
             show_cameras: for `glb`: whether cameras are drawn.
-            as_numpy: False leaves the result on the device.
+            as_numpy: False leaves the result on the device. Otherwise an accelerator sends what it is done with to the host view by view.
 
         Returns:
             The prediction for the N images, in their order. The world frame is that of known extrinsics, else the reference view's. With
@@ -246,6 +246,7 @@ class DepthAnything3:
             export_feat_layers=export_feat_layers,
             independent=independent,
             align_to_input_ext_scale=align_to_input_ext_scale,
+            as_numpy=as_numpy,
         )
         start = time.perf_counter()
         known = KnownCameras.of(views.extrinsics, views.intrinsics)

@@ -7,6 +7,7 @@ import logging
 from collections.abc import Sequence
 from operator import index
 
+import jax
 import numpy as np
 
 from da3jax.config import PATCH_SIZE, REF_VIEW_STRATEGIES, Config, NestedConfig, one_of
@@ -34,6 +35,7 @@ def planned(
     export_feat_layers: Sequence[int] | None = None,
     independent: bool = False,
     align_to_input_ext_scale: bool = True,
+    as_numpy: bool = True,
 ) -> tuple[Views, Task]:
     """The views with those known cameras that are of use, and what is to be computed of them.
 
@@ -48,6 +50,7 @@ def planned(
         export_feat_layers=() if export_feat_layers is None else tuple(map(index, export_feat_layers)),
         independent=independent,
         align_to_input_ext_scale=align_to_input_ext_scale,
+        to_host=as_numpy and jax.default_backend() != "cpu",
         **_use_of_cameras(config, views),
     )
 

@@ -53,6 +53,8 @@ class Task:
     in_metres: bool = False
     """Whether intrinsics bring a metric network's own depth to metres."""
     align_to_input_ext_scale: bool = True
+    to_host: bool = False
+    """Whether what nothing on the device looks at again leaves it view by view."""
 
 
 class KnownCameras(NamedTuple):
@@ -155,7 +157,18 @@ def _network(
             intrinsics = _filled(intrinsics, forward(params, images, outputs=("cameras",), **common).intrinsics)
         cameras = {"extrinsics": normalize_poses(known.relative, view_mask), "intrinsics": intrinsics}
     names = tuple(name for name in task.outputs if name != "points")
-    return forward(params, images, outputs=names, export_feat_layers=task.export_feat_layers, **cameras, **common)
+    on_host = _finished(task, known, config) if task.to_host else ()
+    return forward(params, images, outputs=names, export_feat_layers=task.export_feat_layers, on_host=on_host, **cameras, **common)
+
+
+def _finished(task: Task, known: KnownCameras, config: Config) -> tuple[str, ...]:
+    """Fields of the network's output that are results as they are."""
+    if isinstance(config, NestedConfig) or known.extrinsics is not None:  # all of it is scaled, by what confidences say
+        return ()
+    for_cameras = {"ray", "ray_conf"} if task.use_ray_pose else set()
+    by_cameras = known.intrinsics is not None and (task.independent or "cameras" in task.outputs)
+    for_points = {"ray"} if "points" in task.outputs and not by_cameras else set()
+    return tuple(name for name in ("depth_conf", "ray", "ray_conf") if name not in for_cameras | for_points)
 
 
 def _filled(known: jax.Array | None, predicted: jax.Array | None) -> jax.Array:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any
 
@@ -53,9 +53,15 @@ def by_views(function: Callable[[Any, Any], Any], module: nn.Module, arrays: Any
     return lax.scan(step, arrays, jnp.arange(0, views, group))[0]
 
 
-def room_for(function: Callable[..., Any], *arguments: Any) -> Any:
-    """Zeros in the place of what a function returns."""
-    return jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), jax.eval_shape(function, *arguments))
+def room(shape: Sequence[int], dtype: jnp.dtype, after: jax.Array) -> jax.Array:
+    """An array to be overwritten, which XLA cannot make before it has `after`; zeros for all blocks it would make at the start."""
+    first = lax.stop_gradient(after[(0,) * after.ndim])
+    return jnp.full(shape, (0 * first).astype(dtype))
+
+
+def room_for(function: Callable[..., Any], *arguments: jax.Array) -> Any:
+    """Room for what a function returns."""
+    return jax.tree.map(lambda leaf: room(leaf.shape, leaf.dtype, arguments[0]), jax.eval_shape(function, *arguments))
 
 
 def as_function(module: nn.Module, method: str | Callable[..., Any] = "__call__") -> Callable[..., Any]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Container
 from functools import partial
 from typing import Any
 
@@ -133,8 +133,13 @@ class Pyramid(nn.Module):
         x = resize_align_corners(x, *image_size) + plus
         return add_uv_embedding(x, image_size[1] / image_size[0]) if self.uv_embedding else x
 
-    def __call__(self, projected: list[jax.Array], images: jax.Array, **options: Any) -> dict[str, jax.Array]:
-        """All views, a group at a time: what `project` gave of each tap and images (B, S, H, W, 3) to outputs (B, S, …)."""
+    def __call__(
+        self, projected: list[jax.Array], images: jax.Array, *, on_host: Container[str] = (), **options: Any
+    ) -> dict[str, jax.Array]:
+        """All views, a group at a time: what `project` gave of each tap and images (B, S, H, W, 3) to outputs (B, S, …).
+
+        Outputs named in `on_host` go to the host's memory group by group, and are never all on the device.
+        """
         batch, views = images.shape[:2]
         inputs = jax.tree.map(lambda x: x.reshape(-1, *x.shape[2:]), (projected, images))
         if self.is_initializing():
@@ -142,8 +147,13 @@ class Pyramid(nn.Module):
         else:
             group = views_at_a_time(batch * views)
             decode = partial(as_function(self, "decode"), **options)
+
+            def decode_group(group: tuple) -> dict[str, jax.Array]:
+                host = jax.memory.Space.Host
+                return {name: jax.device_put(x, host) if name in on_host else x for name, x in decode(*group).items()}
+
             grouped = jax.tree.map(lambda x: x.reshape(-1, group, *x.shape[1:]), inputs)
-            out = jax.tree.map(lambda x: x.reshape(-1, *x.shape[2:]), lax.map(lambda x: decode(*x), grouped))
+            out = jax.tree.map(lambda x: x.reshape(-1, *x.shape[2:]), lax.map(decode_group, grouped))
         return jax.tree.map(lambda x: x.reshape(batch, views, *x.shape[1:]), out)
 
 

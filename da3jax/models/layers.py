@@ -10,7 +10,7 @@ import jax.numpy as jnp
 from einops import rearrange
 from flax import linen as nn
 
-from da3jax.models.by_views import by_views, room_for, views_at_a_time
+from da3jax.models.by_views import by_views, room, room_for, views_at_a_time
 from da3jax.ops.attention import attention, tokens_first
 from da3jax.ops.rope import Rotation, rotate
 
@@ -150,13 +150,13 @@ class Block(nn.Module):
             order = "b s n h d" if tokens_first(self.dtype) else "b h s n d"
             axis = order.replace(" ", "").index("s")
             sizes = {"b": batch, "s": views, "n": tokens, "h": self.num_heads, "d": width // self.num_heads}
-            room = jnp.zeros([sizes[letter] for letter in order.split()], self.dtype)
+            empty = room([sizes[letter] for letter in order.split()], self.dtype, x)
 
             def keys_and_values(block: Block, parts: tuple):
                 heads = block.attn.heads(block.norm1(parts[0]), rotation, "kv")
                 return parts[0], *(rearrange(y, f"b (s n) h d -> {order}", n=tokens) for y in heads)
 
-            _, *seen = by_views(keys_and_values, self, (x, room, room), (1, axis, axis))
+            _, *seen = by_views(keys_and_values, self, (x, empty, empty), (1, axis, axis))
 
         def run(block: Block, parts: tuple):
             part = parts[0]

@@ -24,6 +24,8 @@ from da3jax.ops.attention import attention
 from da3jax.types import NetworkOutput, Params
 
 DTYPES = ("float32", "bfloat16")
+ON_HOST = ("depth_conf", "ray", "ray_conf", "raw_gs", "raw_gs_conf")
+"""What the network itself does not look at again, and can leave the device at once."""
 
 
 class Network(nn.Module):
@@ -68,15 +70,18 @@ class Network(nn.Module):
         ref_view_strategy: str = REF_VIEW_STRATEGIES[0],
         outputs: Sequence[str] | None = None,
         export_feat_layers: Sequence[int] = (),
+        on_host: Sequence[str] = (),
     ) -> NetworkOutput:
         """As `da3jax.forward`."""
         # On accelerators float32 products are otherwise rounded in secret; heads and cameras stay near float32 beside a bfloat16 backbone.
         exact = compute_dtype(self.dtype) == "float32"
         with jax.default_matmul_precision("highest" if exact else "tensorfloat32"):
-            return self._run(images, extrinsics, intrinsics, view_mask, ref_view_strategy, outputs, export_feat_layers)
+            return self._run(images, extrinsics, intrinsics, view_mask, ref_view_strategy, outputs, export_feat_layers, on_host)
 
-    def _run(self, images, extrinsics, intrinsics, view_mask, ref_view_strategy, outputs, export_feat_layers) -> NetworkOutput:
+    def _run(self, images, extrinsics, intrinsics, view_mask, ref_view_strategy, outputs, export_feat_layers, on_host) -> NetworkOutput:
         config = self.config
+        for name in on_host:
+            one_of("output on the host", name, ON_HOST)
         arrays = (images, extrinsics, intrinsics, view_mask)
         images, extrinsics, intrinsics, view_mask = (None if x is None else jnp.asarray(x) for x in arrays)
         outputs = _check(config, images, extrinsics, intrinsics, view_mask, ref_view_strategy, outputs, export_feat_layers)
@@ -114,7 +119,7 @@ class Network(nn.Module):
         )
         result: dict[str, Any] = {"taps": [tap["taps"] for tap in kept] if "taps" in outputs else None, "features": features or None}
         if dense:
-            result |= self.head([tap["head"] for tap in kept], images, outputs=dense)
+            result |= self.head([tap["head"] for tap in kept], images, outputs=dense, on_host=on_host)
             if "depth" in dense and "sky" in dense and self.sky_fill:
                 result["depth"] = fill_sky(result["depth"], result["sky"], view_mask)
             if "sky" not in outputs:
@@ -123,7 +128,7 @@ class Network(nn.Module):
             result["pose_enc"] = self.camera_decoder(special)
             result["extrinsics"], result["intrinsics"] = decode_pose(result["pose_enc"], height, width)
         if "raw_gs" in outputs:
-            result |= self.gaussian_head([tap["gaussian_head"] for tap in kept], images)
+            result |= self.gaussian_head([tap["gaussian_head"] for tap in kept], images, on_host=on_host)
         return NetworkOutput(**result)
 
 
@@ -178,6 +183,7 @@ def forward(
     ref_view_strategy: str = REF_VIEW_STRATEGIES[0],
     outputs: Sequence[str] | None = None,
     export_feat_layers: Sequence[int] = (),
+    on_host: Sequence[str] = (),
     dtype: str | None = None,
 ) -> NetworkOutput:
     """The network as a pure function: jit, vmap, grad, pmap or shard_map it. `config`, strings and layers are static.
@@ -196,6 +202,8 @@ def forward(
             `da3jax.config.REF_VIEW_STRATEGIES`.
         outputs: names out of `config.outputs`; by default all but taps and raw Gaussians.
         export_feat_layers: blocks, from 0, whose features to return.
+        on_host: fields of the result, out of `da3jax.models.network.ON_HOST`, that go to the host's memory (`pinned_host`) as they are
+            made, a group of views at a time, and are never all on the device.
         dtype: `float32`, `bfloat16` or None: float32 on CPU, bfloat16 on accelerators.
 
     Raises:
@@ -215,6 +223,7 @@ def forward(
         ref_view_strategy=ref_view_strategy,
         outputs=outputs,
         export_feat_layers=export_feat_layers,
+        on_host=on_host,
     )
 
 

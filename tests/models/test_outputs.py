@@ -198,3 +198,18 @@ def test_unknown_outputs_of_a_nested_network_are_refused():
     params = {"anyview": params_of(ANYVIEW), "metric": params_of(SINGLE_VIEW)}
     with pytest.raises(ValueError, match=r"output of nested 'metric' is unknown; .* did you mean 'metric_depth'\?"):
         forward(params, images_of(1, 3), config=NESTED, outputs=("metric",))
+
+
+def test_what_goes_to_the_host_is_the_same_there():
+    params, images, names = params_of(ANYVIEW), images_of(2, 3), ("ray", "depth_conf")
+    here = compiled(ANYVIEW)(params, images)
+    there = compiled(ANYVIEW, on_host=names)(params, images)
+    for name, value in vars(there).items():
+        if value is not None:
+            assert value.sharding.memory_kind == ("pinned_host" if name in names else "device")
+            np.testing.assert_array_equal(value, getattr(here, name))
+
+
+def test_what_the_network_looks_at_again_stays_on_the_device():
+    with pytest.raises(ValueError, match="output on the host 'depth'"):
+        forward(params_of(ANYVIEW), images_of(1, 1), config=ANYVIEW, on_host=["depth"])
