@@ -208,8 +208,9 @@ def our_outputs(params, config: ModelConfig, case: Case, *, stacked: bool = Fals
     if "camera_encoder" in captured:
         found["camera_tokens"] = captured["camera_encoder"]["__call__"][0]
     if case.blocks:
+        found["patch_embed"] = captured["backbone"].pop("patch_embed")["__call__"][0]
         for name, kept in captured["backbone"].items():
-            found[name.replace("blocks_", "block_")] = kept["__call__"][0]
+            found[name.replace("blocks_", "block_")], _of_tap = kept["__call__"][0]
     return found
 
 
