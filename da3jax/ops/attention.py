@@ -32,10 +32,11 @@ def attention(q: jax.Array, k: jax.Array, v: jax.Array, mask: jax.Array | None =
     """
     if mask is not None:
         mask = jnp.broadcast_to(mask, (q.shape[0], k.shape[1]))
-    if tokens_first(q.dtype) and not any(map(is_symbolic_dim, (*q.shape, *k.shape))):
-        return cudnn_attention(q, k, v, mask)
     # On a CPU a head at a time stays in the cache; accelerators want all heads in one product.
-    return lax.platform_dependent(q, k, v, mask, cpu=_head_by_head, default=_all_heads)
+    forms = {"cpu": _head_by_head, "default": _all_heads}
+    if tokens_first(q.dtype) and not any(map(is_symbolic_dim, (*q.shape, *k.shape))):
+        forms["cuda"] = cudnn_attention  # not for all platforms: a machine with a GPU runs programs on its CPU, too
+    return lax.platform_dependent(q, k, v, mask, **forms)
 
 
 def tokens_first(dtype: jnp.dtype) -> bool:

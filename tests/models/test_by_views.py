@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from da3jax.models import by_views, forward, stack_layers
+from da3jax.models import by_views, forward, layers, stack_layers
 from tests.models.tiny import ANYVIEW, images_of, params_of
 from tests.quick import quick_jit
 
@@ -17,8 +17,9 @@ def test_groups_divide_the_views(monkeypatch):
     assert by_views.views_at_a_time(12, scenes=9) == 1
 
 
-@pytest.mark.parametrize("stacked", [False, True])
-def test_groups_of_two_are_all_views_at_once(monkeypatch, stacked):
+@pytest.mark.parametrize(("stacked", "tokens_first"), [(False, False), (False, True), (True, False)])
+def test_groups_of_two_are_all_views_at_once(monkeypatch, stacked, tokens_first):
+    monkeypatch.setattr(layers, "tokens_first", lambda dtype: tokens_first)
     params = stack_layers(params_of(ANYVIEW), ANYVIEW) if stacked else params_of(ANYVIEW)
     images = images_of(2, 4)
     mask = np.array([[True] * 4, [True, True, False, True]])

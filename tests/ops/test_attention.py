@@ -5,6 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from da3jax.ops import attention as dispatch
 from da3jax.ops import blockwise
 from da3jax.ops.attention import QUERY_BLOCK, attention
 
@@ -93,6 +94,19 @@ def test_the_form_for_accelerators_is_the_same():
     q, k, v = operands(600, 13)
     mask = np.array([[True] * 13, [True] * 6 + [False] * 7])
     np.testing.assert_allclose(_all_heads(q, k, v, jnp.asarray(mask)), plain(q, k, v, mask), atol=2e-6)
+
+
+def test_cudnn_has_bfloat16_on_its_gpus_and_nothing_else(monkeypatch):
+    def lowered(dtype, platform):
+        shapes = [jax.ShapeDtypeStruct((1, 40, 2, 8), dtype)] * 3
+        return jax.jit(lambda *x: dispatch.attention(*x)).trace(*shapes).lower(lowering_platforms=(platform,)).as_text()
+
+    monkeypatch.setattr(dispatch, "has_cudnn_attention", lambda: True)
+    monkeypatch.setattr(dispatch, "cudnn_attention", lambda q, k, v, mask: jnp.cbrt(q.astype(jnp.float32)))  # a root to know it by
+    calls = {
+        (dtype, platform): "cbrt" in lowered(dtype, platform) for dtype in ("bfloat16", "float32") for platform in ("cuda", "cpu", "tpu")
+    }
+    assert [case for case, there in calls.items() if there] == [("bfloat16", "cuda")]
 
 
 def test_scores_of_all_queries_are_never_held_at_once():
