@@ -140,9 +140,10 @@ def run(
         output = dataclasses.replace(output, extrinsics=None)
     points = None
     if "points" in task.outputs:
-        any_known = known.extrinsics is not None or known.intrinsics is not None
-        by_cameras = output.ray is None or (any_known and (task.independent or output.extrinsics is not None))
-        points = unproject(output.depth, output.intrinsics, output.extrinsics) if by_cameras else points_from_rays(output.depth, output.ray)
+        if _points_by_cameras(task, known):
+            points = unproject(output.depth, output.intrinsics, output.extrinsics)
+        else:
+            points = points_from_rays(output.depth, output.ray)
     return Result(output, solution, scale, alignment, points)
 
 
@@ -166,9 +167,15 @@ def _finished(task: Task, known: KnownCameras, config: Config) -> tuple[str, ...
     if isinstance(config, NestedConfig) or known.extrinsics is not None:  # all of it is scaled, by what confidences say
         return ()
     for_cameras = {"ray", "ray_conf"} if task.use_ray_pose else set()
-    by_cameras = known.intrinsics is not None and (task.independent or "cameras" in task.outputs)
-    for_points = {"ray"} if "points" in task.outputs and not by_cameras else set()
+    for_points = {"ray"} if "points" in task.outputs and not _points_by_cameras(task, known) else set()
     return tuple(name for name in ("depth_conf", "ray", "ray_conf") if name not in for_cameras | for_points)
+
+
+def _points_by_cameras(task: Task, known: KnownCameras) -> bool:
+    """Whether points follow from depth and cameras, and not from depth and rays."""
+    any_known = known.extrinsics is not None or known.intrinsics is not None
+    has_cameras = task.independent or task.use_ray_pose or "cameras" in task.outputs
+    return "ray" not in task.outputs or (any_known and has_cameras)
 
 
 def _filled(known: jax.Array | None, predicted: jax.Array | None) -> jax.Array:

@@ -2,10 +2,13 @@
 
 import dataclasses
 
+import jax
 import numpy as np
 import pytest
 
+from da3jax.inference.plan import planned
 from da3jax.inference.program import KnownCameras, Task, run
+from da3jax.types import Views
 from tests.quick import quick_jit
 
 ALL = ("depth", "ray", "cameras", "points")
@@ -20,6 +23,8 @@ INTRINSICS = np.tile(np.float32([[40, 0, 21], [0, 40, 14], [0, 0, 1]]), (1, 3, 1
     [
         (Task(ALL), KnownCameras(), {"depth_conf", "ray_conf"}),  # points are made of the rays
         (Task(ALL[:3]), KnownCameras(), {"depth_conf", "ray", "ray_conf"}),
+        (Task(("depth", "ray", "points"), use_ray_pose=True), KnownCameras(intrinsics=INTRINSICS), {"depth_conf"}),  # both by cameras
+        (Task(("depth", "ray", "points")), KnownCameras(intrinsics=INTRINSICS), {"depth_conf", "ray_conf"}),  # no cameras to use
         (Task(ALL[:3], use_ray_pose=True), KnownCameras(), {"depth_conf"}),
         (Task(ALL), KnownCameras(intrinsics=INTRINSICS), {"depth_conf", "ray", "ray_conf"}),
         (Task(ALL), KnownCameras.of(EXTRINSICS, None), set()),  # everything is scaled
@@ -38,3 +43,10 @@ def test_results_leave_when_they_are_finished(model, task, known, left):
         np.testing.assert_array_equal(value, getattr(results[0].network, name))
     if "points" in task.outputs:
         np.testing.assert_array_equal(results[1].points, results[0].points)
+
+
+def test_an_accelerator_sends_results_that_are_wanted_on_the_host(model, monkeypatch):
+    views = Views(np.zeros((1, 1, 28, 42, 3), np.float32))
+    assert not planned(model.config, views)[1].to_host
+    monkeypatch.setattr(jax, "default_backend", lambda: "gpu")
+    assert [planned(model.config, views, as_numpy=wanted)[1].to_host for wanted in (True, False)] == [True, False]
