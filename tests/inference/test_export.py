@@ -41,7 +41,7 @@ def test_jax_alone_computes_forward_for_any_scenes_and_views(tmp_path, cameras):
     written = model.export(tmp_path, HEIGHT, WIDTH, known_cameras=cameras)
     assert [path.name for path in written] == ["forward.stablehlo", "params.npz"]
     inputs = {}
-    for scenes, views in [(1, 1), (2, 3)]:
+    for scenes, views in [(2, 3)] if cameras else [(1, 1), (2, 3)]:
         name = f"{scenes}x{views}"
         inputs[name] = {"images": images_of(scenes, views)}
         if cameras:
@@ -88,8 +88,16 @@ def test_a_stacked_model_is_exported_block_by_block(tmp_path):
 def test_what_cannot_be_exported_is_a_sentence_and_leaves_nothing(tmp_path, options, message):
     model = da3jax.DepthAnything3(params_of(ANYVIEW), ANYVIEW)
     with pytest.raises(ValueError, match=message):
-        model.export(tmp_path, **{"height": HEIGHT, "width": WIDTH, **options})
+        model.export(tmp_path / "exported", **{"height": HEIGHT, "width": WIDTH, **options})
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_folder_that_is_a_file_is_a_sentence(tmp_path):
+    (tmp_path / "exported").write_bytes(b"mine")
+    model = da3jax.DepthAnything3(params_of(ANYVIEW), ANYVIEW)
+    with pytest.raises(OSError, match=r"cannot be written into the folder .*exported"):
+        model.export(tmp_path / "exported", HEIGHT, WIDTH, outputs=("cameras",))
+    assert (tmp_path / "exported").read_bytes() == b"mine"
 
 
 def test_an_export_is_not_overwritten(tmp_path):
