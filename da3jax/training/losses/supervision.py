@@ -1,0 +1,67 @@
+"""Which depth a step is taught: ground truth, a teacher aligned to it, or at the canonical focal length; whether poses are given."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import jax
+import jax.numpy as jnp
+
+from da3jax.config import CANONICAL_FOCAL
+from da3jax.geometry import ScaleShiftResult, align_scale_shift
+from da3jax.training.losses.config import LossConfig
+from da3jax.training.losses.targets import Targets, check_targets
+
+
+def canonical_depth(depth: jax.Array, intrinsics: jax.Array, canonical_focal: float = CANONICAL_FOCAL) -> jax.Array:
+    """What a metric network answers for metres (..., H, W): metres · `canonical_focal` / focal length, the mean of that of both axes.
+
+    Intrinsics (..., 3, 3) are in pixels of the depth map. Source: Depth Anything 3, section 4.4.
+    """
+    focal = (intrinsics[..., 0, 0] + intrinsics[..., 1, 1]) / 2
+    return depth * (canonical_focal / focal)[..., None, None]
+
+
+def align_teacher(teacher: jax.Array, depth: jax.Array, mask: jax.Array, key: jax.Array) -> tuple[jax.Array, jax.Array]:
+    """A teacher's depth (..., H, W) in the units of the known one, map by map, and the mask (..., H, W) of where it is finite and positive.
+
+    It is fitted where the mask of the known depth is True, by RANSAC least squares, and then known everywhere. Maps that no positive scale
+    fits keep the known depth and its mask. Source: Depth Anything 3, section 4.2, eq. 8.
+    """
+    fit = align_scale_shift(teacher, depth, mask, key)
+    aligned = fit.apply(teacher)
+    fits = (fit.result == ScaleShiftResult.SUCCESS)[..., None, None]
+    return jnp.where(fits, aligned, depth), jnp.where(fits, jnp.isfinite(aligned) & (aligned > 0), mask)
+
+
+def supervise(targets: Targets, teacher: jax.Array, step: jax.Array | int, key: jax.Array, config: LossConfig) -> Targets:
+    """The targets with the depth that this step is taught.
+
+    From step `config.teacher_from` on it is the teacher's (B, S, H, W), aligned to each view's ground truth; a view keeps its ground truth
+    with probability `config.ground_truth_probability`. Sky and background stay excluded by the targets' own masks. Nothing is aligned
+    before that step. Source: Depth Anything 3, sections 3.4, 4.2 and 4.4.
+
+    Raises:
+        ValueError: the teacher's depth has another shape than the targets', or the targets do not fit together.
+    """
+    check_targets(targets)
+    if jnp.shape(teacher) != jnp.shape(targets.depth):
+        raise ValueError(f"the teacher's depth has shape {jnp.shape(teacher)}; the targets' has {jnp.shape(targets.depth)}, and so has it")
+    depth, mask = jnp.asarray(targets.depth), jnp.asarray(targets.mask)
+
+    def from_teacher() -> tuple[jax.Array, jax.Array]:
+        for_fit, for_draw = jax.random.split(key)
+        aligned, known = align_teacher(jnp.asarray(teacher, depth.dtype), depth, targets.valid(), for_fit)
+        stays = jax.random.bernoulli(for_draw, config.ground_truth_probability, depth.shape[:2])[..., None, None]
+        return jnp.where(stays, depth, aligned), jnp.where(stays, mask, known)
+
+    depth, mask = jax.lax.cond(step >= config.teacher_from, from_teacher, lambda: (depth, mask))
+    return dataclasses.replace(targets, depth=depth, mask=mask)
+
+
+def draw_pose_conditioning(key: jax.Array, config: LossConfig, shape: tuple[int, ...] = ()) -> jax.Array:
+    """Whether the network is given the poses, bool of the shape: True with probability `config.pose_probability`.
+
+    One draw () serves a batch, for `da3jax.forward` is conditioned for all its scenes or for none. Source: Depth Anything 3, section 3.4.
+    """
+    return jax.random.bernoulli(key, config.pose_probability, shape)
