@@ -2,6 +2,7 @@
 
 import functools
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
@@ -83,7 +84,6 @@ def test_windows_over_the_border_are_filled_with_pixels_that_do_not_count():
 
 
 def test_an_upside_down_prediction_is_told_which_way_to_go():
-    import jax
 
     value, gradient = jax.value_and_grad(loss)(jnp.asarray(3 - TRUE), TRUE, MASK)
     assert float(value) > 0.1

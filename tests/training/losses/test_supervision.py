@@ -1,0 +1,106 @@
+"""Which depth a step is taught."""
+
+import dataclasses
+import functools
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from da3jax.models.metric import in_metres
+from da3jax.training.losses import LossConfig, Targets, align_teacher, canonical_depth, draw_pose_conditioning, supervise
+
+RNG = np.random.default_rng(0)
+KEY = jax.random.key(0)
+SHAPE = (2, 8, 6, 7)
+TRUE = RNG.uniform(1, 5, SHAPE).astype(np.float32)
+SPARSE = RNG.random(SHAPE) > 0.5
+GIVEN = np.where(SPARSE, TRUE, np.nan)
+TEACHER = (TRUE + 2) / 4
+TARGETS = Targets(GIVEN, SPARSE, np.tile(np.eye(3, 4, dtype=np.float32), (2, 8, 1, 1)), np.tile(np.eye(3, dtype=np.float32), (2, 8, 1, 1)))
+
+taught = jax.jit(supervise, static_argnames="config")
+
+
+def test_depth_at_the_canonical_focal_length_by_hand_and_back():
+    intrinsics = np.float32([[[590, 0, 3], [0, 610, 3], [0, 0, 1]], [[150, 0, 3], [0, 150, 3], [0, 0, 1]]])
+    found = canonical_depth(TRUE[0, :2], intrinsics)
+    np.testing.assert_allclose(found, TRUE[0, :2] * np.float32([0.5, 2]).reshape(2, 1, 1), rtol=1e-6)
+    np.testing.assert_allclose(in_metres(found, intrinsics, 300.0), TRUE[0, :2], rtol=1e-6)
+
+
+def test_a_teacher_is_aligned_to_what_is_known_and_then_known_everywhere():
+    depth, mask = align_teacher(TEACHER, GIVEN, SPARSE, KEY)
+    np.testing.assert_allclose(depth, TRUE, rtol=1e-4)
+    assert np.asarray(mask).all()
+
+
+def test_aligned_depth_that_is_not_positive_or_not_finite_is_not_known():
+    teacher = TEACHER.copy()
+    teacher[0, 0, 0, :2] = [np.nan, 0]
+    known = SPARSE.copy()
+    known[0, 0, 0, :2] = False
+    depth, mask = align_teacher(teacher, GIVEN, known, KEY)
+    np.testing.assert_array_equal(mask[0, 0, 0], [False, False] + [True] * 5)
+    np.testing.assert_allclose(np.asarray(depth)[1], TRUE[1], rtol=1e-4)
+
+
+def test_a_view_that_the_teacher_does_not_fit_keeps_its_ground_truth():
+    teacher = TEACHER.copy()
+    teacher[1, 3] = 1
+    depth, mask = align_teacher(teacher, GIVEN, SPARSE, KEY)
+    np.testing.assert_array_equal(depth[1, 3], GIVEN[1, 3])
+    np.testing.assert_array_equal(mask[1, 3], SPARSE[1, 3])
+
+
+def test_ground_truth_is_taught_before_the_switch_and_the_teacher_from_there_on():
+    config = LossConfig(teacher_from=5)
+    before, after = (taught(TARGETS, TEACHER, step, KEY, config=config) for step in (4, 5))
+    np.testing.assert_array_equal(before.depth, GIVEN)
+    np.testing.assert_array_equal(before.mask, SPARSE)
+    np.testing.assert_allclose(after.depth, TRUE, rtol=1e-4)
+    assert np.asarray(after.mask).all()
+
+
+def test_sky_is_not_fitted_to_and_stays_excluded():
+    sky = np.zeros(SHAPE, bool)
+    sky[..., 0, :] = True
+    depth = np.where(sky, 1e4, GIVEN)
+    targets = dataclasses.replace(TARGETS, depth=depth, mask=SPARSE | sky, sky=sky)
+    found = taught(targets, TEACHER, 0, KEY, config=LossConfig(teacher_from=0))
+    np.testing.assert_allclose(np.where(sky, 0, found.depth), np.where(sky, 0, TRUE), rtol=1e-4)
+    np.testing.assert_array_equal(found.valid(), ~sky)
+
+
+def test_views_keep_their_ground_truth_with_the_probability_asked_for():
+    def kept(probability, key):
+        config = LossConfig(teacher_from=0, ground_truth_probability=probability)
+        found = taught(TARGETS, TEACHER, 7, key, config=config)
+        raw = ~np.asarray(found.mask).all(axis=(2, 3))
+        np.testing.assert_array_equal(np.asarray(found.mask)[raw], SPARSE[raw])
+        return raw
+
+    assert kept(1.0, KEY).all()
+    assert not kept(0.0, KEY).any()
+    share = np.mean([kept(0.2, key) for key in jax.random.split(KEY, 40)])
+    assert share == pytest.approx(0.2, abs=0.05)  # of 640 views, three deviations
+
+
+def test_a_teacher_of_another_shape_is_refused():
+    with pytest.raises(ValueError, match=r"the teacher's depth has shape \(2, 8, 6, 6\); the targets' has \(2, 8, 6, 7\), and so has it"):
+        supervise(TARGETS, TEACHER[..., 1:], 0, KEY, LossConfig())
+
+
+def test_targets_that_do_not_fit_are_refused():
+    with pytest.raises(ValueError, match=r"targets\.sky has shape"):
+        supervise(dataclasses.replace(TARGETS, sky=np.zeros(3)), TEACHER, 0, KEY, LossConfig())
+
+
+def test_poses_are_given_with_probability_a_fifth_by_key():
+    draws = draw_pose_conditioning(KEY, LossConfig(), (4000,))
+    assert float(jnp.mean(draws)) == pytest.approx(0.2, abs=0.02)
+    np.testing.assert_array_equal(draws, draw_pose_conditioning(KEY, LossConfig(), (4000,)))
+    one = jax.jit(functools.partial(draw_pose_conditioning, config=LossConfig(pose_probability=1)))(KEY)
+    assert one.shape == ()
+    assert bool(one)
