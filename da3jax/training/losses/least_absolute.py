@@ -17,9 +17,11 @@ def align_least_absolute(prediction: jax.Array, target: jax.Array, weight: jax.A
     each point is taken as one of them, and the slope through it is a weighted median of the slopes to all others. That is quadratic, hence
     done for at most `samples` points, spread over those with a weight. Where no such slope is positive, because the prediction falls where
     the target rises, medians and mean deviations give the line: then the loss can still say in which direction to go. Scale 0 where even
-    that fails: fewer than two points, or a constant prediction. Constants for gradients; as the fit is a minimum, the loss that it
-    minimises has the same gradient with it fixed. Source: MoGe (arXiv 2410.19115), section 3.2, for depth in place of points and without
-    its truncation of large errors.
+    that fails: fewer than two points, or a constant prediction.
+
+    Scale and shift are constants for gradients. As the fit is a minimum, the loss that it minimises has the same gradient with them fixed,
+    but for the two points that the line passes through. The gradient of the line would put all that a sample gets wrong on these two.
+    Source: MoGe (arXiv 2410.19115), section 3.2, for depth in place of points and without its truncation of large errors.
     """
     fixed = jax.lax.stop_gradient((prediction, target, weight))
     size = prediction.shape[-1]

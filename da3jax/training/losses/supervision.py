@@ -52,7 +52,7 @@ def supervise(targets: Targets, teacher: jax.Array, step: jax.Array | int, key: 
     def from_teacher() -> tuple[jax.Array, jax.Array]:
         for_fit, for_draw = jax.random.split(key)
         aligned, known = align_teacher(jnp.asarray(teacher, depth.dtype), depth, targets.valid(), for_fit)
-        stays = jax.random.bernoulli(for_draw, config.ground_truth_probability, depth.shape[:2])[..., None, None]
+        stays = jax.random.bernoulli(for_draw, float(config.ground_truth_probability), depth.shape[:2])[..., None, None]
         return jnp.where(stays, depth, aligned), jnp.where(stays, mask, known)
 
     depth, mask = jax.lax.cond(step >= config.teacher_from, from_teacher, lambda: (depth, mask))
@@ -64,4 +64,4 @@ def draw_pose_conditioning(key: jax.Array, config: LossConfig, shape: tuple[int,
 
     One draw () serves a batch, for `da3jax.forward` is conditioned for all its scenes or for none. Source: Depth Anything 3, section 3.4.
     """
-    return jax.random.bernoulli(key, config.pose_probability, shape)
+    return jax.random.bernoulli(key, float(config.pose_probability), shape)

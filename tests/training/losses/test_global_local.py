@@ -17,13 +17,14 @@ MASK = RNG.random((2, SIZE, SIZE)) > 0.2
 TRUE = RNG.uniform(1, 1.5, (2, SIZE, SIZE)).astype(np.float32)
 DEPTH = np.float32(TRUE + RNG.uniform(-0.2, 0.2, TRUE.shape))
 
-loss = functools.partial(global_local_loss, intrinsics=INTRINSICS, levels=(2,), samples=64, least_pixels=4)
+quick = jax.jit(global_local_loss, static_argnames=("levels", "samples", "least_pixels"))
+loss = functools.partial(quick, intrinsics=INTRINSICS, levels=(2,), samples=64, least_pixels=4)
 """Windows of 4 × 4 pixels, fitted to all of them."""
 
 
 def test_the_global_part_is_the_mean_relative_error_of_the_best_line():
     depth, target = np.float32([[[1, 2, 3, 4, 5]]]), np.float32([[[1, 2, 3, 4, 10]]])
-    found = global_local_loss(depth, target, np.ones((1, 1, 5), bool), INTRINSICS[:1], levels=(), samples=5)
+    found = quick(depth, target, np.ones((1, 1, 5), bool), INTRINSICS[:1], levels=(), samples=5)
     assert float(found) == pytest.approx(0.5 / 5)  # the last pixel is 5 of 10 away
 
 
@@ -31,7 +32,7 @@ def test_the_nearest_pixels_count_as_if_they_were_at_a_tenth_of_the_harmonic_mea
     depth, target = np.full((1, 1, 20), 1, np.float32), np.full((1, 1, 20), 1, np.float32)
     depth[..., 0], target[..., 0], depth[..., 1], target[..., 1] = 0.5, 1e-3, 2, 2
     inverse_mean = (1000 + 0.5 + 18) / 20
-    found = global_local_loss(depth, target, np.ones((1, 1, 20), bool), INTRINSICS[:1], levels=(), samples=20, least_pixels=2)
+    found = quick(depth, target, np.ones((1, 1, 20), bool), INTRINSICS[:1], levels=(), samples=20, least_pixels=2)
     line = np.float32([x.item() for x in align_depth(depth, target, np.ones((1, 1, 20), bool))])
     error = np.abs(line[0] * depth + line[1] - target) * np.minimum(1 / target, 10 * inverse_mean)
     assert float(found) == pytest.approx(error.mean(), rel=1e-5)
@@ -52,26 +53,26 @@ def test_neither_does_the_scale_of_the_truth_change_it():
 def test_a_window_is_aligned_by_itself():
     depth, everywhere = TRUE.copy(), np.ones_like(MASK)
     depth[:, :4, 4:] += 0.4  # one of four windows is moved as a whole
-    whole = global_local_loss(depth, TRUE, everywhere, INTRINSICS, levels=(), samples=64)
+    whole = quick(depth, TRUE, everywhere, INTRINSICS, levels=(), samples=64)
     assert float(whole) > 0.01
     assert float(loss(depth, TRUE, everywhere)) == pytest.approx(float(whole), rel=1e-5)  # nothing is added
 
 
 def test_far_pixels_of_a_window_belong_to_another_surface():
-    target = np.full((1, 8, 8), 2, np.float32) + np.float32(0.01) * RNG.random((1, 8, 8), dtype=np.float32)
+    target = np.float32(2) + np.float32(0.1) * RNG.uniform(-1, 1, (1, 8, 8)).astype(np.float32)
     target[:, ::4, ::4] = 9  # one pixel of each window looks past the edge
     depth = target.copy()
-    depth[target == 9] = 30
+    depth[:, ::4, ::4] = [[[30, 5], [5, 30]]]
     narrow = np.float32([[[20, 0, 4], [0, 20, 4], [0, 0, 1]]])
     everywhere = np.ones((1, 8, 8), bool)
     options = {"samples": 64, "least_pixels": 4}
-    parts = [float(global_local_loss(depth, target, everywhere, narrow, levels=levels, **options)) for levels in ((), (2,))]
-    assert parts[0] > 0.1
+    parts = [float(quick(depth, target, everywhere, narrow, levels=levels, **options)) for levels in ((), (2,))]
+    assert parts[0] > 0.01
     assert parts[1] == pytest.approx(parts[0], rel=1e-4)
 
 
 def test_windows_with_few_pixels_do_not_count():
-    whole = global_local_loss(DEPTH, TRUE, MASK, INTRINSICS, levels=(), samples=64)
+    whole = quick(DEPTH, TRUE, MASK, INTRINSICS, levels=(), samples=64)
     assert float(loss(DEPTH, TRUE, MASK)) > float(whole)
     assert float(loss(DEPTH, TRUE, MASK, least_pixels=16)) == pytest.approx(float(whole))  # all windows have holes
     assert float(loss(DEPTH, TRUE, MASK, least_pixels=17)) == pytest.approx(float(whole))
@@ -91,10 +92,21 @@ def test_an_upside_down_prediction_is_told_which_way_to_go():
     assert float(loss(3 - TRUE - 0.1 * gradient / np.abs(gradient).max(), TRUE, MASK)) < float(value)
 
 
-def test_gradients_are_numerical_differences(assert_gradients):
-    # The alignment is a constant for gradients and moves for the differences: at its optimum that is the same.
-    intrinsics, true = INTRINSICS.astype(np.float64), TRUE.astype(np.float64)
-    assert_gradients(lambda d: global_local_loss(d, true, MASK, intrinsics, levels=(2,), samples=64, least_pixels=4), DEPTH)
+def test_gradients_are_numerical_differences_but_where_a_line_passes_through():
+    with jax.enable_x64(True):
+        intrinsics, true, depth = (jnp.asarray(x, jnp.float64) for x in (INTRINSICS, TRUE, DEPTH))
+
+        @jax.jit
+        def of_numbers(numbers):
+            return global_local_loss(numbers.reshape(true.shape), true, MASK, intrinsics, levels=(2,), samples=64, least_pixels=4)
+
+        moves = 1e-6 * jnp.eye(depth.size)
+        ends = [jax.vmap(of_numbers)(depth.reshape(1, -1) + sign * moves) for sign in (-1, 1)]
+        numerical = np.asarray(ends[1] - ends[0]) / 2e-6
+        gradient = np.asarray(jax.grad(of_numbers)(depth.ravel()))
+    same = np.isclose(gradient, numerical, atol=1e-7, rtol=1e-6)
+    assert np.abs(gradient[same]).max() > 0.005
+    assert 0 < np.sum(~same) <= 2 * (2 + 4 * 2)  # two pixels for each view and for each window
 
 
 def test_what_is_not_in_the_mask_does_not_leak(assert_nothing_leaks):

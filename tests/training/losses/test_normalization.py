@@ -82,11 +82,9 @@ def test_depth_rays_and_points_agree():
 
 @pytest.mark.parametrize("wrong", [np.nan, np.inf, -1, 0])
 def test_depth_that_is_no_depth_does_not_count(wrong):
-    mask = MASK.copy()
-    mask[0, 0, 3, 4] = False
-    depth = DEPTH.copy()
-    depth[0, 0, 3, 4] = wrong
-    assert_same(normalize(depth, EXTRINSICS, INTRINSICS, MASK | ~mask), normalize(DEPTH, EXTRINSICS, INTRINSICS, MASK & mask))
+    depth, claimed, right = DEPTH.copy(), MASK.copy(), MASK.copy()
+    depth[0, 0, 3, 4], claimed[0, 0, 3, 4], right[0, 0, 3, 4] = wrong, True, False
+    assert_same(normalize(depth, EXTRINSICS, INTRINSICS, claimed), normalize(DEPTH, EXTRINSICS, INTRINSICS, right))
 
 
 def test_a_view_without_a_camera_has_depth_and_no_points_or_rays():

@@ -165,12 +165,14 @@ def test_the_gradient_of_the_main_loss_is_its_numerical_difference():
 
 def test_the_loss_is_float32_and_maps_over_scenes():
     output, config = noisy(perfect()), CONFIGS["anyview"]
-    each = quick_jit(jax.vmap(lambda o, t: total_loss(jax.tree.map(lambda x: x[None], o), jax.tree.map(lambda x: x[None], t), config)[0]))
-    losses = each(output, TARGETS)
+
+    def of_scene(output, targets):
+        return total_loss(*jax.tree.map(lambda x: x[None], (output, targets)), config)[0]
+
+    losses = quick_jit(jax.vmap(of_scene))(output, TARGETS)
+    single = quick_jit(of_scene)
     assert losses.dtype == jnp.float32
-    for i, found in enumerate(losses):
-        alone = total_loss(*(jax.tree.map(lambda x, i=i: x[i : i + 1], tree) for tree in (output, TARGETS)), config)[0]
-        assert float(found) == pytest.approx(float(alone), rel=1e-5)
+    np.testing.assert_allclose(losses, [single(*jax.tree.map(lambda x, i=i: x[i], (output, TARGETS))) for i in range(2)], rtol=1e-5)
 
 
 @pytest.mark.parametrize(
