@@ -103,6 +103,7 @@ def test_no_room_imports_from_below():
         ("inference.py", "import da3jax.cli", "da3jax.cli"),
         ("training/loop.py", "from convert import verify", "convert.verify"),
         ("training/losses.py", "from flax import linen", "flax.linen"),
+        ("training/losses/depth.py", "import optax", "optax"),
         ("evaluation/runner.py", "import da3jax.planner.memory", "da3jax.planner.memory"),
         ("cli/auto.py", "from torch import nn", "torch.nn"),
         ("__init__.py", "from da3jax.cli import main", "da3jax.cli.main"),
