@@ -1,1 +1,1 @@
-"""Training and fine-tuning; `losses` says what is minimised."""
+"""Training and fine-tuning: `scenes` draws what is learned from, `losses` says what is minimised."""
