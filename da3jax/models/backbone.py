@@ -47,6 +47,7 @@ def run_block(
     config: BackboneConfig,
     attends: tuple[Attend, Attend],
     dtype: jnp.dtype,
+    remat: bool,
     index: int,
     name: str,
     x: jax.Array,
@@ -70,6 +71,7 @@ def run_block(
         attend=attends[cross_view],
         norm_epsilon=1e-6,
         dtype=dtype,
+        remat=remat,
         name=name,
     )
     rotates = config.rope_start != -1 and index >= config.rope_start
@@ -106,6 +108,7 @@ class Backbone(nn.Module):
     in_view_attention: Attend = attention
     cross_view_attention: Attend = attention
     dtype: jnp.dtype = jnp.float32
+    remat: bool = False
 
     @nn.compact
     def __call__(
@@ -114,6 +117,7 @@ class Backbone(nn.Module):
         on_tap: Callable[[int, jax.Array], Any] | None = None,
         *,
         camera_tokens: jax.Array | None = None,
+        conditioned: jax.Array | None = None,
         view_mask: jax.Array | None = None,
         ref_view_strategy: str = "saddle_balanced",
         feature_layers: Sequence[int] = (),
@@ -124,6 +128,7 @@ class Backbone(nn.Module):
             images: (B, S, H, W, 3), ImageNet-normalised.
             on_tap: pure, for it is called with a group of views at a time; None when no tap is needed.
             camera_tokens: (B, S, C) from the camera encoder; None for the learned ones, for which a reference view is chosen.
+            conditioned: (B,) bool, the scenes that `camera_tokens` are for, the others have the learned ones; None for all.
             view_mask: (B, S) bool, the views that others see and that can be the reference; None for all.
             ref_view_strategy: one of `da3jax.config.REF_VIEW_STRATEGIES`.
             feature_layers: blocks whose normed patch tokens (B, S, h, w, C) to return.
@@ -151,13 +156,15 @@ class Backbone(nn.Module):
         for number, segment in enumerate(segments):
             if segment.start >= needed and not self.is_initializing():
                 break
-            if segment.start == config.alt_start - 1 and camera_tokens is None:
+            choose = camera_tokens is None or conditioned is not None
+            if segment.start == config.alt_start - 1 and choose:
                 reference = select_reference_view(x[:, :, 0], ref_view_strategy, view_mask)
             if segment.start == config.alt_start:
-                if camera_tokens is None:
-                    is_reference = jnp.arange(views)[None] == reference[:, None]
-                    camera_tokens = jnp.where(is_reference[..., None], learned[:, :1], learned[:, 1:])
-                x = x.at[:, :, 0].set(camera_tokens)
+                is_reference = jnp.arange(views)[None] == reference[:, None]
+                tokens = jnp.where(is_reference[..., None], learned[:, :1], learned[:, 1:]) if choose else camera_tokens
+                if conditioned is not None:
+                    tokens = jnp.where(conditioned[:, None, None], camera_tokens, tokens)
+                x = x.at[:, :, 0].set(tokens)
             last = segment.stop - 1
             tapped = on_tap and last in config.taps
             keep = partial(self._keep, partial(on_tap, config.taps.index(last)), as_function(norm)) if tapped else _keep_nothing
@@ -189,7 +196,7 @@ class Backbone(nn.Module):
         return special, on_tap(jnp.concatenate(patches, axis=-1))
 
     def _run_segment(self, segment: Segment, number: int, x: jax.Array, shared: tuple, keep: Keep):
-        run = partial(run_block, self.config, (self.in_view_attention, self.cross_view_attention), self.dtype)
+        run = partial(run_block, self.config, (self.in_view_attention, self.cross_view_attention), self.dtype, self.remat)
         if not self.stacked:
             return run(segment.start, f"blocks_{segment.start}", x, *shared, keep)
         axes = {"variable_axes": {"params": 0}, "split_rngs": {"params": True}, "in_axes": (0, *[nn.broadcast] * len(shared))}

@@ -26,19 +26,22 @@ def views_at_a_time(views: int, scenes: int = 1) -> int:
     return max(group for group in range(1, limit + 1) if views % group == 0)
 
 
-def by_views(function: Callable[[Any, Any], Any], module: nn.Module, arrays: Any, axes: Any = 1) -> Any:
+def by_views(function: Callable[[Any, Any], Any], module: nn.Module, arrays: Any, axes: Any = 1, *, remat: bool = False) -> Any:
     """`function(module, arrays)`, a group of views at a time.
 
     `arrays` (a tuple) are overwritten, group by group, with what the function gives for them; views lie along `axes`, those of the first
-    array, (B, S, …), along axis 1.
+    array, (B, S, …), along axis 1. With `remat` a gradient computes a group's inner values again instead of keeping them.
     """
     batch, views = arrays[0].shape[:2]
     group = views_at_a_time(views, batch)
-    if group == views or module.is_initializing():
+    if module.is_initializing() or (group == views and not remat):
         return function(module, arrays)
     axes = jax.tree.map(lambda _: axes, arrays) if isinstance(axes, int) else axes
 
     run = as_function(module, function)
+    run = jax.checkpoint(run) if remat else run
+    if group == views:
+        return run(arrays)
 
     def step(arrays: Any, start: jax.Array):
         parts = jax.tree.map(lambda x, axis: lax.dynamic_slice_in_dim(x, start, group, axis), arrays, axes)

@@ -15,6 +15,7 @@ from jax import lax
 from da3jax.config import PATCH_SIZE, DPTConfig
 from da3jax.models.by_views import as_function, views_at_a_time
 from da3jax.models.layers import Dense, layer_norm
+from da3jax.ops.conv import conv3x3
 from da3jax.ops.position_embedding import add_uv_embedding
 from da3jax.ops.resize import resize_align_corners
 
@@ -25,9 +26,17 @@ FINER_LEVELS = 2
 """Levels finer than the patch grid. The others are smaller than the taps that they are made of."""
 
 
-def conv3x3(features: int, name: str | None = None, **kwargs: Any) -> nn.Conv:
-    """A 3 × 3 convolution that keeps the size."""
-    return nn.Conv(features, (3, 3), padding=1, name=name, **kwargs)
+class Conv3x3(nn.Module):
+    """A 3 × 3 convolution that keeps the size. Kernel (3, 3, in, out)."""
+
+    features: int
+    use_bias: bool = True
+
+    @nn.compact
+    def __call__(self, x: jax.Array) -> jax.Array:
+        kernel = self.param("kernel", nn.initializers.lecun_normal(), (3, 3, x.shape[-1], self.features))
+        y = conv3x3(x, kernel)
+        return y + self.param("bias", nn.initializers.zeros, (self.features,))[None, None, None] if self.use_bias else y
 
 
 class TransposedConv(nn.Module):
@@ -50,8 +59,8 @@ class ResidualUnit(nn.Module):
     @nn.compact
     def __call__(self, x: jax.Array) -> jax.Array:
         features = x.shape[-1]
-        out = conv3x3(features, "conv_1")(nn.relu(x))
-        return x + conv3x3(features, "conv_2")(nn.relu(out))
+        out = Conv3x3(features, name="conv_1")(nn.relu(x))
+        return x + Conv3x3(features, name="conv_2")(nn.relu(out))
 
 
 class Fusion(nn.Module):
@@ -72,7 +81,7 @@ class Output(nn.Module):
 
     @nn.compact
     def __call__(self, x: jax.Array, norm: Callable[[jax.Array], jax.Array] = lambda x: x) -> jax.Array:
-        return Dense(self.features, name="conv_2")(nn.relu(norm(conv3x3(HIDDEN, "conv_1")(x))))
+        return Dense(self.features, name="conv_2")(nn.relu(norm(Conv3x3(HIDDEN, name="conv_1")(x))))
 
 
 class Pyramid(nn.Module):
@@ -85,6 +94,7 @@ class Pyramid(nn.Module):
     channels: tuple[int, int, int, int]
     uv_embedding: bool = True
     tap_norm: bool = False
+    remat: bool = False
 
     def setup(self):
         self.projections = [Dense(width, name=f"project_{k}") for k, width in enumerate(self.channels, 1)]
@@ -92,9 +102,9 @@ class Pyramid(nn.Module):
             TransposedConv(4, name="resize_1"),
             TransposedConv(2, name="resize_2"),
             lambda x: x,
-            conv3x3(self.channels[3], "resize_4", strides=2),
+            nn.Conv(self.channels[3], (3, 3), strides=2, padding=1, name="resize_4"),
         ]
-        self.adapters = [conv3x3(self.features, f"adapter_{k}", use_bias=False) for k in range(1, 5)]
+        self.adapters = [Conv3x3(self.features, use_bias=False, name=f"adapter_{k}") for k in range(1, 5)]
         self.fusions = [Fusion(name=f"fusion_{k}") for k in range(1, 5)]
         if self.tap_norm:
             self.norm = layer_norm()
@@ -152,6 +162,7 @@ class Pyramid(nn.Module):
                 host = jax.memory.Space.Host
                 return {name: jax.device_put(x, host) if name in on_host else x for name, x in decode(*group).items()}
 
+            decode_group = jax.checkpoint(decode_group) if self.remat else decode_group
             grouped = jax.tree.map(lambda x: x.reshape(-1, group, *x.shape[1:]), inputs)
             out = jax.tree.map(lambda x: x.reshape(-1, *x.shape[2:]), lax.map(decode_group, grouped))
         return jax.tree.map(lambda x: x.reshape(batch, views, *x.shape[1:]), out)
@@ -164,12 +175,12 @@ class DPT(Pyramid):
     has_sky: bool = True
 
     @staticmethod
-    def build(config: DPTConfig, name: str | None = None) -> DPT:
-        return DPT(config.features, config.channels, has_sky=config.sky, name=name)
+    def build(config: DPTConfig, remat: bool = False) -> DPT:
+        return DPT(config.features, config.channels, has_sky=config.sky, remat=remat)
 
     def setup(self):
         super().setup()
-        self.neck = conv3x3(self.features // 2)
+        self.neck = Conv3x3(self.features // 2)
         self.output = Output(1)
         if self.has_sky:
             self.sky = Output(1)

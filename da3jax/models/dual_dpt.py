@@ -7,7 +7,7 @@ import jax.numpy as jnp
 from flax import linen as nn
 
 from da3jax.config import DualDPTConfig
-from da3jax.models.dpt import Fusion, Output, Pyramid, conv3x3
+from da3jax.models.dpt import Conv3x3, Fusion, Output, Pyramid
 from da3jax.models.layers import layer_norm
 from da3jax.ops.position_embedding import add_uv_embedding
 
@@ -22,7 +22,7 @@ class RayLevel(nn.Module):
 
     def setup(self):
         half = self.features // 2
-        self.stack = [conv3x3(width, f"conv_{k}") for k, width in enumerate((half, self.features, half, self.features, half), 1)]
+        self.stack = [Conv3x3(width, name=f"conv_{k}") for k, width in enumerate((half, self.features, half, self.features, half), 1)]
         self.output = Output(7)
 
     def __call__(self, x: jax.Array, norm: nn.Module, aspect: float) -> jax.Array:
@@ -37,12 +37,12 @@ class DualDPT(Pyramid):
     tap_norm: bool = True
 
     @staticmethod
-    def build(config: DualDPTConfig, name: str | None = None) -> DualDPT:
-        return DualDPT(config.features, config.channels, name=name)
+    def build(config: DualDPTConfig, remat: bool = False) -> DualDPT:
+        return DualDPT(config.features, config.channels, remat=remat)
 
     def setup(self):
         super().setup()
-        self.neck = conv3x3(self.features // 2)
+        self.neck = Conv3x3(self.features // 2)
         self.output = Output(2)
         self.ray_fusions = [Fusion(name=f"ray_fusion_{k}") for k in range(1, 5)]
         self.ray_levels = [RayLevel(self.features, name=f"ray_level_{k}") for k in range(RAY_LEVELS)]

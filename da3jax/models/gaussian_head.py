@@ -6,7 +6,7 @@ import jax
 from flax import linen as nn
 
 from da3jax.config import GaussianHeadConfig
-from da3jax.models.dpt import Output, Pyramid, conv3x3
+from da3jax.models.dpt import Conv3x3, Output, Pyramid
 
 
 class ImageMerger(nn.Module):
@@ -18,7 +18,7 @@ class ImageMerger(nn.Module):
     def __call__(self, images: jax.Array) -> jax.Array:
         x = images
         for k, shrink in enumerate((4, 2, 1), 1):
-            x = nn.gelu(conv3x3(self.features // shrink, f"conv_{k}")(x), approximate=False)
+            x = nn.gelu(Conv3x3(self.features // shrink, name=f"conv_{k}")(x), approximate=False)
         return x
 
 
@@ -28,12 +28,12 @@ class GaussianHead(Pyramid):
     output_dim: int = 38
 
     @staticmethod
-    def build(config: GaussianHeadConfig, name: str | None = None) -> GaussianHead:
-        return GaussianHead(config.features, config.channels, output_dim=config.output_dim, name=name)
+    def build(config: GaussianHeadConfig, remat: bool = False) -> GaussianHead:
+        return GaussianHead(config.features, config.channels, output_dim=config.output_dim, remat=remat)
 
     def setup(self):
         super().setup()
-        self.neck = conv3x3(self.features // 2)
+        self.neck = Conv3x3(self.features // 2)
         self.output = Output(self.output_dim)
         self.image_merger = ImageMerger(self.features // 2)
 

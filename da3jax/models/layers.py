@@ -125,6 +125,7 @@ class Block(nn.Module):
     norm_epsilon: float = 1e-5
     layer_scale: float = 1.0
     dtype: jnp.dtype = jnp.float32
+    remat: bool = False
 
     def setup(self):
         self.norm1, self.norm2 = layer_norm(self.norm_epsilon), layer_norm(self.norm_epsilon)
@@ -156,7 +157,7 @@ class Block(nn.Module):
                 heads = block.attn.heads(block.norm1(parts[0]), rotation, "kv")
                 return parts[0], *(rearrange(y, f"b (s n) h d -> {order}", n=tokens) for y in heads)
 
-            _, *seen = by_views(keys_and_values, self, (x, empty, empty), (1, axis, axis))
+            _, *seen = by_views(keys_and_values, self, (x, empty, empty), (1, axis, axis), remat=self.remat)
 
         def run(block: Block, parts: tuple):
             part = parts[0]
@@ -168,4 +169,4 @@ class Block(nn.Module):
             after = after + block.ls2(block.mlp(block.norm2(after)))
             return after, keep(part, after)
 
-        return by_views(run, self, (x, room_for(keep, x, x)))
+        return by_views(run, self, (x, room_for(keep, x, x)), remat=self.remat)

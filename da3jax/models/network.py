@@ -37,12 +37,14 @@ class Network(nn.Module):
             wherever it runs, has float32 precision.
         stacked: whether the parameters are those of `stack_layers`.
         sky_fill: whether sky pixels get the depth of the farthest others.
+        remat: whether a gradient computes the values inside blocks and heads again, rather than keep them: less memory, more time.
     """
 
     config: ModelConfig
     dtype: str | None = None
     stacked: bool = False
     sky_fill: bool = True
+    remat: bool = False
     in_view_attention: Attend = attention
     cross_view_attention: Attend = attention
 
@@ -51,14 +53,19 @@ class Network(nn.Module):
         if isinstance(config, NestedConfig):
             raise ValueError(f"{config.name} is a nested network; da3jax.NestedNetwork builds it")
         self.backbone = Backbone(
-            config.backbone, self.stacked, self.in_view_attention, self.cross_view_attention, jnp.dtype(compute_dtype(self.dtype))
-        )  # fmt: skip
-        self.head = (DualDPT if isinstance(config.head, DualDPTConfig) else DPT).build(config.head)
+            config.backbone,
+            self.stacked,
+            self.in_view_attention,
+            self.cross_view_attention,
+            jnp.dtype(compute_dtype(self.dtype)),
+            self.remat,
+        )
+        self.head = (DualDPT if isinstance(config.head, DualDPTConfig) else DPT).build(config.head, self.remat)
         if config.camera:
             self.camera_encoder = CameraEncoder(config.camera, config.backbone.width)
             self.camera_decoder = CameraDecoder()
         if config.gaussians:
-            self.gaussian_head = GaussianHead.build(config.gaussians)
+            self.gaussian_head = GaussianHead.build(config.gaussians, self.remat)
 
     def __call__(
         self,
@@ -66,6 +73,7 @@ class Network(nn.Module):
         extrinsics: jax.Array | None = None,
         intrinsics: jax.Array | None = None,
         *,
+        conditioned: jax.Array | None = None,
         view_mask: jax.Array | None = None,
         ref_view_strategy: str = REF_VIEW_STRATEGIES[0],
         outputs: Sequence[str] | None = None,
@@ -76,15 +84,19 @@ class Network(nn.Module):
         # On accelerators float32 products are otherwise rounded in secret; heads and cameras stay near float32 beside a bfloat16 backbone.
         exact = compute_dtype(self.dtype) == "float32"
         with jax.default_matmul_precision("highest" if exact else "tensorfloat32"):
-            return self._run(images, extrinsics, intrinsics, view_mask, ref_view_strategy, outputs, export_feat_layers, on_host)
+            return self._run(
+                images, extrinsics, intrinsics, conditioned, view_mask, ref_view_strategy, outputs, export_feat_layers, on_host
+            )
 
-    def _run(self, images, extrinsics, intrinsics, view_mask, ref_view_strategy, outputs, export_feat_layers, on_host) -> NetworkOutput:
+    def _run(
+        self, images, extrinsics, intrinsics, conditioned, view_mask, ref_view_strategy, outputs, export_feat_layers, on_host
+    ) -> NetworkOutput:
         config = self.config
         for name in on_host:
             one_of("output on the host", name, ON_HOST)
-        arrays = (images, extrinsics, intrinsics, view_mask)
-        images, extrinsics, intrinsics, view_mask = (None if x is None else jnp.asarray(x) for x in arrays)
-        outputs = _check(config, images, extrinsics, intrinsics, view_mask, ref_view_strategy, outputs, export_feat_layers)
+        arrays = (images, extrinsics, intrinsics, conditioned, view_mask)
+        images, extrinsics, intrinsics, conditioned, view_mask = (None if x is None else jnp.asarray(x) for x in arrays)
+        outputs = _check(config, images, extrinsics, intrinsics, conditioned, view_mask, ref_view_strategy, outputs, export_feat_layers)
         if self.is_initializing():
             outputs = config.outputs
         height, width = images.shape[2:4]
@@ -113,6 +125,7 @@ class Network(nn.Module):
             images,
             on_tap if outputs else None,
             camera_tokens=camera_tokens,
+            conditioned=conditioned,
             view_mask=view_mask,
             ref_view_strategy=ref_view_strategy,
             feature_layers=tuple(export_feat_layers),
@@ -135,16 +148,17 @@ class Network(nn.Module):
 class NestedNetwork(nn.Module):
     """An any-view network beside a metric one. They run side by side; the metric one sees each view by itself.
 
-    `config`, `dtype` and `stacked` are as in `Network`. The scale that brings the any-view result to metres is not applied here.
+    `config`, `dtype`, `stacked` and `remat` are as in `Network`. The scale that brings the any-view result to metres is not applied here.
     """
 
     config: NestedConfig
     dtype: str | None = None
     stacked: bool = False
+    remat: bool = False
 
     def setup(self):
-        self.anyview = Network(self.config.anyview, self.dtype, self.stacked)
-        self.metric = Network(self.config.metric, self.dtype, self.stacked)
+        self.anyview = Network(self.config.anyview, self.dtype, self.stacked, remat=self.remat)
+        self.metric = Network(self.config.metric, self.dtype, self.stacked, remat=self.remat)
 
     def __call__(
         self,
@@ -167,9 +181,9 @@ class NestedNetwork(nn.Module):
         return NetworkOutput(**{**vars(result), "sky": metric.sky, "metric_depth": metric.depth})
 
 
-def build_network(config: Config, *, dtype: str | None = None, stacked: bool = False) -> Network | NestedNetwork:
-    """The module for any configuration."""
-    return (NestedNetwork if isinstance(config, NestedConfig) else Network)(config, dtype=dtype, stacked=stacked)
+def build_network(config: Config, **fields: Any) -> Network | NestedNetwork:
+    """The module for any configuration; `fields` are its other attributes."""
+    return (NestedNetwork if isinstance(config, NestedConfig) else Network)(config, **fields)
 
 
 def forward(
@@ -179,6 +193,7 @@ def forward(
     config: Config,
     extrinsics: jax.Array | None = None,
     intrinsics: jax.Array | None = None,
+    conditioned: jax.Array | None = None,
     view_mask: jax.Array | None = None,
     ref_view_strategy: str = REF_VIEW_STRATEGIES[0],
     outputs: Sequence[str] | None = None,
@@ -196,6 +211,8 @@ def forward(
         config: the network's configuration.
         extrinsics: (B, S, 3 or 4, 4) world-to-camera, taken as they are; conditions the network. Needs `intrinsics`.
         intrinsics: (B, S, 3, 3) in pixels.
+        conditioned: (B,) bool, the scenes that are conditioned on their cameras; the others' cameras are finite, and not looked at. None
+            for all. Training draws it.
         view_mask: (B, S) bool, at least one True a scene. Views that have False fill the scene up to a size that is compiled already: what
             comes out for the others is as if they were not there, and for them something finite. None for all True.
         ref_view_strategy: how the reference view is chosen among three and more views without poses; one of
@@ -219,6 +236,7 @@ def forward(
         images,
         extrinsics,
         intrinsics,
+        conditioned=conditioned,
         view_mask=view_mask,
         ref_view_strategy=ref_view_strategy,
         outputs=outputs,
@@ -252,7 +270,7 @@ def _known_outputs(config: Config, outputs: Sequence[str] | None) -> tuple[str, 
 
 
 def _check(
-    config: ModelConfig, images, extrinsics, intrinsics, view_mask, ref_view_strategy, outputs, export_feat_layers
+    config: ModelConfig, images, extrinsics, intrinsics, conditioned, view_mask, ref_view_strategy, outputs, export_feat_layers
 ) -> tuple[str, ...]:
     """Raises a ValueError for what the network cannot take; returns the outputs to compute."""
     if images.ndim != 5 or images.shape[-1] != 3:
@@ -267,6 +285,9 @@ def _check(
         raise ValueError(f"images are {height} × {width}; both sides are multiples of {PATCH_SIZE}, for example {near[0]} × {near[1]}")
     if view_mask is not None and (view_mask.shape != (batch, views) or view_mask.dtype != bool):
         raise ValueError(f"view_mask is {view_mask.dtype} of shape {view_mask.shape}; for these images it is bool of {(batch, views)}")
+    if conditioned is not None and (extrinsics is None or conditioned.shape != (batch,) or conditioned.dtype != bool):
+        given = "without extrinsics" if extrinsics is None else f"{conditioned.dtype} of shape {conditioned.shape}"
+        raise ValueError(f"conditioned is given {given}; for these images it is bool of {(batch,)}, beside extrinsics and intrinsics")
     one_of("ref_view_strategy", ref_view_strategy, REF_VIEW_STRATEGIES)
     for layer in export_feat_layers:
         if not isinstance(layer, int) or not 0 <= layer < config.backbone.depth:
