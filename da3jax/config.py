@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import difflib
 import math
@@ -10,7 +11,7 @@ import types
 import typing
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 import yaml
 
@@ -90,6 +91,7 @@ class BackboneConfig:
 class DualDPTConfig:
     """Depth and rays, each with a confidence, from one pyramid."""
 
+    type: ClassVar[str] = "dualdpt"
     features: int
     channels: tuple[int, int, int, int]
 
@@ -98,6 +100,7 @@ class DualDPTConfig:
 class DPTConfig:
     """Depth, and how much of a pixel is sky."""
 
+    type: ClassVar[str] = "dpt"
     features: int
     channels: tuple[int, int, int, int]
     sky: bool = True
@@ -189,7 +192,6 @@ class NestedConfig:
 
 Config = ModelConfig | NestedConfig
 
-_HEADS = {"dualdpt": DualDPTConfig, "dpt": DPTConfig}
 _WIDE = {"features": 256, "channels": (256, 512, 1024, 1024)}
 
 
@@ -244,28 +246,39 @@ def load_config(source: str | pathlib.Path | Mapping[str, Any] | Config) -> Conf
         if not str(source).endswith((".yaml", ".yml")):
             one_of("preset", str(source), PRESETS)
             return PRESETS[str(source)]
-        path = pathlib.Path(source)
-        try:
-            source = yaml.safe_load(path.read_bytes())
-        except yaml.YAMLError as error:
-            raise ValueError(f"{path} is not YAML: {error}") from error
-        if not isinstance(source, Mapping):
-            raise ValueError(f"{path} holds no mapping of configuration keys")
+        source = read_yaml(source)
     fields = dict(source)
     preset = fields.pop("preset", None)
     if preset is not None:
         one_of("preset", preset, PRESETS)
         fields = _merge(to_dict(PRESETS[preset]), fields)
-    return _build(NestedConfig if "anyview" in fields else ModelConfig, fields, "")
+    return from_dict(NestedConfig if "anyview" in fields else ModelConfig, fields)
 
 
-def to_dict(config: Any) -> dict[str, Any]:
-    """The plain dict that `load_config` turns back into `config`."""
+def read_yaml(path: str | pathlib.Path) -> Mapping[str, Any]:
+    """The mapping that a YAML file holds.
+
+    Raises:
+        ValueError: it is not YAML, or no mapping.
+        OSError: it cannot be read.
+    """
+    try:
+        found = yaml.safe_load(pathlib.Path(path).read_bytes())
+    except yaml.YAMLError as error:
+        raise ValueError(f"{path} is not YAML: {error}") from error
+    if not isinstance(found, Mapping):
+        raise ValueError(f"{path} holds no mapping of configuration keys")
+    return found
+
+
+def to_dict(config: Any) -> Any:
+    """The plain dict that `load_config` or `from_dict` turns back into `config`."""
+    if isinstance(config, tuple):
+        return [to_dict(item) for item in config]
     if not dataclasses.is_dataclass(config):
-        return list(config) if isinstance(config, tuple) else config
-    fields = {field.name: to_dict(getattr(config, field.name)) for field in dataclasses.fields(config)}
-    kind = next((name for name, head in _HEADS.items() if type(config) is head), None)
-    return fields if kind is None else {"type": kind, **fields}
+        return config
+    kind = {"type": config.type} if hasattr(config, "type") else {}
+    return kind | {field.name: to_dict(getattr(config, field.name)) for field in dataclasses.fields(config)}
 
 
 def _merge(base: Any, override: Any) -> Any:
@@ -275,15 +288,27 @@ def _merge(base: Any, override: Any) -> Any:
     return {**base, **{key: _merge(base.get(key), value) for key, value in override.items()}}
 
 
-def _build(cls: type, fields: Any, path: str) -> Any:
-    """An instance of the dataclass `cls` from a nested dict; `path` names the place in messages."""
+def from_dict(cls: type, fields: Any, path: str = "") -> Any:
+    """An instance of the frozen dataclass `cls` from a nested dict, as YAML gives it.
+
+    Of fields that may hold one of several dataclasses the dict has a `type`, the class variable of that name.
+
+    Args:
+        cls: what to build.
+        fields: the dict.
+        path: what stands before a field's name in messages, with a dot at the end.
+
+    Raises:
+        ValueError: an unknown key (with the closest match), a missing one, or a value of another type or not allowed.
+    """
     if not isinstance(fields, Mapping):
         names = ", ".join(field.name for field in dataclasses.fields(cls))
         raise ValueError(f"{path.rstrip('.') or 'the configuration'} is {fields!r}; it is a mapping with the keys {names}")
     known = {field.name: field for field in dataclasses.fields(cls)}
     for key in fields:
         one_of("configuration key", f"{path}{key}", [f"{path}{name}" for name in known])
-    missing = [f"{path}{name}" for name, field in known.items() if field.default is dataclasses.MISSING and name not in fields]
+    required = (name for name, field in known.items() if field.default is field.default_factory is dataclasses.MISSING)
+    missing = [f"{path}{name}" for name in required if name not in fields]
     if missing:
         raise ValueError(f"the configuration lacks {', '.join(missing)}")
     hints = typing.get_type_hints(cls)
@@ -292,24 +317,41 @@ def _build(cls: type, fields: Any, path: str) -> Any:
 
 def _value(hint: Any, value: Any, path: str) -> Any:
     """`value` as the type that `hint` asks for."""
-    if hint == DualDPTConfig | DPTConfig:
-        if not isinstance(value, Mapping) or "type" not in value:
-            raise ValueError(f"{path} is {value!r}; it is a mapping with type, features and channels")
-        one_of(f"{path}.type", value["type"], _HEADS)
-        return _build(_HEADS[value["type"]], {k: v for k, v in value.items() if k != "type"}, f"{path}.")
-    options = [option for option in typing.get_args(hint) if option is not type(None)] if isinstance(hint, types.UnionType) else [hint]
-    if value is None and options != [hint]:
+    union = typing.get_origin(hint) in (types.UnionType, typing.Union)
+    options = [option for option in typing.get_args(hint) if option is not types.NoneType] if union else [hint]
+    if dataclasses.is_dataclass(value) and isinstance(value, tuple(option for option in options if isinstance(option, type))):
+        return value
+    if value is None and union and types.NoneType in typing.get_args(hint):
         return None
     kind = options[0]
+    if len(options) > 1:
+        return _one_type(options, value, path)
     if dataclasses.is_dataclass(kind):
-        return _build(kind, value, f"{path}.")
+        return from_dict(kind, value, f"{path}.")
     if typing.get_origin(kind) is tuple:
-        if not isinstance(value, list | tuple) or not all(type(item) is int for item in value):
-            raise ValueError(f"{path} is {value!r}; it is a list of {len(typing.get_args(kind))} integers")
-        return tuple(value)
+        return _tuple(typing.get_args(kind), value, path)
     scalar = str if typing.get_origin(kind) is Literal else kind
-    if scalar is float and type(value) is int:
-        return float(value)
+    if scalar is float and isinstance(value, int | str) and not isinstance(value, bool):
+        with contextlib.suppress(ValueError):  # YAML 1.1 reads 1e-4, which lacks a dot, as text
+            return float(value)
     if not isinstance(value, scalar) or (scalar is int and isinstance(value, bool)):
         raise ValueError(f"{path} is {value!r}; it is of type {scalar.__name__}")
     return value
+
+
+def _one_type(options: list[type], value: Any, path: str) -> Any:
+    """`value` as that of several dataclasses which its `type` names."""
+    named = {option.type: option for option in options}
+    if not isinstance(value, Mapping) or "type" not in value:
+        raise ValueError(f"{path} is {value!r}; it is a mapping with type, one of {', '.join(named)}, and what that type has")
+    one_of(f"{path}.type", value["type"], named)
+    return from_dict(named[value["type"]], {k: v for k, v in value.items() if k != "type"}, f"{path}.")
+
+
+def _tuple(kinds: tuple, value: Any, path: str) -> tuple:
+    """`value`, a list, as a tuple of these types; with an ellipsis at the end of any length."""
+    any_length = kinds[-1] is Ellipsis
+    if not isinstance(value, list | tuple) or not (any_length or len(value) == len(kinds)):
+        raise ValueError(f"{path} is {value!r}; it is a list" + ("" if any_length else f" of {len(kinds)}"))
+    each = kinds[:1] * len(value) if any_length else kinds
+    return tuple(_value(kind, item, f"{path}[{i}]") for i, (kind, item) in enumerate(zip(each, value, strict=True)))
