@@ -1,0 +1,149 @@
+"""AdamW with warm-up and cosine, clipping, groups of parameters with rates of their own, and parameters that stay as they are."""
+
+from __future__ import annotations
+
+import math
+import re
+from dataclasses import dataclass
+from typing import Literal
+
+import jax
+import optax
+from flax import traverse_util
+
+from da3jax.config import one_of
+from da3jax.types import Params
+
+DECAYED = "kernel"
+"""The leaves that weight decay shrinks; biases, norms, scales, tokens and position embeddings are not shrunk, as is the custom for ViTs."""
+
+
+@dataclass(frozen=True)
+class ParameterGroup:
+    """Parameters with a learning rate of their own."""
+
+    pattern: str
+    """A regular expression that is searched in a leaf's path, like `backbone/blocks_0/attn/qkv/kernel`."""
+    rate: float
+    """Times the learning rate."""
+
+    def __post_init__(self):
+        _check_pattern(self.pattern)
+        if not 0 < self.rate < math.inf:
+            raise ValueError(
+                f"the rate of {self.pattern!r} is {self.rate}; it is a positive factor, and what stays as it is goes to freeze"
+            )
+
+
+@dataclass(frozen=True)
+class OptimizerConfig:
+    """How parameters change. The paper gives peak rate and warm-up (section 3.4); the rest is what public fine-tuning of DA3 uses."""
+
+    learning_rate: float = 2e-4
+    """At the peak."""
+    warmup_steps: int = 8000
+    """Steps in which the rate grows to its peak; the first is not for nothing."""
+    final_rate: float = 0.1
+    """Times the learning rate, at the end of a cosine."""
+    algorithm: Literal["adamw", "sgd"] = "adamw"
+    b1: float = 0.9
+    b2: float = 0.95
+    epsilon: float = 1e-8
+    weight_decay: float = 0.01
+    """Of products' weights only."""
+    clip_norm: float | None = 1.0
+    """Greatest norm of all gradients together. None: no clipping."""
+    groups: tuple[ParameterGroup, ...] = ()
+    """The first whose pattern is found counts."""
+    freeze: tuple[str, ...] = ()
+    """Patterns of parameters that stay as they are: no gradient is computed for them, and the optimiser keeps nothing of them."""
+    accumulate: int = 1
+    """Parts that a batch is taken in, one after the other; their gradients' mean makes one step."""
+    ema: float | None = None
+    """Decay of a moving average of the parameters, by which is then validated and saved. None: no average."""
+
+    def __post_init__(self):
+        one_of("optimizer.algorithm", self.algorithm, ("adamw", "sgd"))
+        for name in ("learning_rate", "epsilon", "clip_norm"):
+            value = getattr(self, name)
+            if value is not None and not 0 < value < math.inf:
+                raise ValueError(f"optimizer.{name} is {value}; it is a positive number")
+        for name in ("final_rate", "weight_decay"):
+            if not 0 <= getattr(self, name) < math.inf:
+                raise ValueError(f"optimizer.{name} is {getattr(self, name)}; it is a number from 0 on")
+        for name in ("b1", "b2", "ema"):
+            value = getattr(self, name)
+            if value is not None and not 0 <= value < 1:
+                raise ValueError(f"optimizer.{name} is {value}; it is from 0 to below 1")
+        for name, least in (("warmup_steps", 0), ("accumulate", 1)):
+            if getattr(self, name) < least:
+                raise ValueError(f"optimizer.{name} is {getattr(self, name)}; it is at least {least}")
+        for pattern in self.freeze:
+            _check_pattern(pattern)
+
+
+def _check_pattern(pattern: str) -> None:
+    try:
+        re.compile(pattern)
+    except re.error as error:
+        raise ValueError(f"the pattern {pattern!r} is no regular expression: {error}") from error
+
+
+def learning_rate(config: OptimizerConfig, steps: int) -> optax.Schedule:
+    """Step to learning rate: in equal steps to the peak, which step `warmup_steps` has, then a cosine to the final rate at step `steps`.
+
+    A run that is shorter than the warm-up ends inside it.
+    """
+    peak, warmup = config.learning_rate, config.warmup_steps
+    return optax.warmup_cosine_decay_schedule(peak / max(warmup, 1), peak, warmup, max(steps, warmup + 1), config.final_rate * peak)
+
+
+def make_optimizer(config: OptimizerConfig, steps: int, trainable: Params) -> optax.GradientTransformation:
+    """The optimiser of a run of `steps` steps for these parameters (or their shapes), without those that are frozen.
+
+    Raises:
+        ValueError: the pattern of a group is found in no path.
+    """
+    paths = traverse_util.flatten_dict(trainable, sep="/")
+    for group in config.groups:
+        if not any(re.search(group.pattern, path) for path in paths):
+            raise ValueError(f"the group {group.pattern!r} is found in no trainable parameter; paths are like {', '.join(list(paths)[:3])}")
+
+    def by_path(function):
+        return traverse_util.unflatten_dict({path: function(path) for path in paths}, sep="/")
+
+    def rate(path: str) -> float:
+        return next((group.rate for group in config.groups if re.search(group.pattern, path)), 1.0)
+
+    parts = [] if config.clip_norm is None else [optax.clip_by_global_norm(config.clip_norm)]
+    if config.algorithm == "adamw":
+        parts.append(optax.scale_by_adam(config.b1, config.b2, config.epsilon))
+    if config.weight_decay:
+        parts.append(optax.add_decayed_weights(config.weight_decay, by_path(lambda path: path.rpartition("/")[2] == DECAYED)))
+    if config.groups:
+        rates = by_path(rate)
+        parts.append(optax.stateless(lambda updates, params: jax.tree.map(lambda update, rate: rate * update, updates, rates)))
+    return optax.chain(*parts, optax.scale_by_learning_rate(learning_rate(config, steps)))
+
+
+def split(params: Params, freeze: tuple[str, ...]) -> tuple[Params, Params]:
+    """Trainable parameters, and those in whose path one of the patterns is found, each a nested dict of what it has.
+
+    Raises:
+        ValueError: a pattern is found in no path, or all parameters are frozen.
+    """
+    paths = traverse_util.flatten_dict(params, sep="/")
+    for pattern in freeze:
+        if not any(re.search(pattern, path) for path in paths):
+            raise ValueError(f"freeze has {pattern!r}, which is found in no parameter; paths are like {', '.join(list(paths)[:3])}")
+    frozen = {path for path in paths if any(re.search(pattern, path) for pattern in freeze)}
+    if len(frozen) == len(paths):
+        raise ValueError(f"freeze {list(freeze)} leaves no parameter to train")
+    parts = ({k: v for k, v in paths.items() if k not in frozen}, {k: v for k, v in paths.items() if k in frozen})
+    return tuple(traverse_util.unflatten_dict(part, sep="/") for part in parts)
+
+
+def join(trainable: Params, frozen: Params) -> Params:
+    """The parameters that `split` took apart."""
+    parts = (traverse_util.flatten_dict(part, sep="/") for part in (trainable, frozen))
+    return traverse_util.unflatten_dict({path: leaf for part in parts for path, leaf in part.items()}, sep="/")

@@ -1,0 +1,96 @@
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+
+from da3jax.training.optimizer import OptimizerConfig, ParameterGroup, join, learning_rate, make_optimizer, split
+
+PARAMS = {
+    "backbone": {"blocks_0": {"fc1": {"kernel": jnp.full((2, 2), 2.0), "bias": jnp.ones(2)}}, "norm": {"scale": jnp.ones(2)}},
+    "head": {"fc": {"kernel": jnp.full((2, 2), 3.0), "bias": jnp.ones(2)}},
+}
+PLAIN = {"warmup_steps": 0, "weight_decay": 0.0, "clip_norm": None, "algorithm": "sgd", "learning_rate": 0.1}
+
+
+def updates(config, gradient, params=PARAMS, steps=10):
+    optimizer = make_optimizer(config, steps, params)
+    return optimizer.update(gradient, optimizer.init(params), params)[0]
+
+
+def ones(params=PARAMS):
+    return jax.tree.map(jnp.ones_like, params)
+
+
+def test_the_rate_grows_in_equal_steps_and_falls_along_a_cosine():
+    rate = learning_rate(OptimizerConfig(learning_rate=1.0, warmup_steps=4, final_rate=0.1), 12)
+    np.testing.assert_allclose([rate(i) for i in (0, 2, 4, 8, 12, 20)], [0.25, 0.625, 1, 0.55, 0.1, 0.1], rtol=1e-6)
+    short = learning_rate(OptimizerConfig(learning_rate=1.0, warmup_steps=4), 2)
+    np.testing.assert_allclose([short(0), short(1)], [0.25, 0.4375], rtol=1e-6)
+    assert learning_rate(OptimizerConfig(learning_rate=1.0, warmup_steps=0), 2)(0) == 1
+
+
+def test_the_first_group_that_is_found_sets_the_rate():
+    groups = (ParameterGroup("bias$", 0.5), ParameterGroup("^backbone/", 0.1))
+    found = updates(OptimizerConfig(**PLAIN, groups=groups), ones())
+    np.testing.assert_allclose(found["backbone"]["blocks_0"]["fc1"]["kernel"], -0.01, rtol=1e-6)
+    np.testing.assert_allclose(found["backbone"]["blocks_0"]["fc1"]["bias"], -0.05, rtol=1e-6)
+    np.testing.assert_allclose(found["head"]["fc"]["kernel"], -0.1, rtol=1e-6)
+
+
+def test_only_weights_of_products_decay():
+    found = updates(OptimizerConfig(**PLAIN | {"weight_decay": 0.5}), jax.tree.map(jnp.zeros_like, PARAMS))
+    np.testing.assert_allclose(found["head"]["fc"]["kernel"], -0.1 * 0.5 * 3, rtol=1e-6)
+    assert not np.any(found["head"]["fc"]["bias"])
+    assert not np.any(found["backbone"]["norm"]["scale"])
+
+
+def test_gradients_are_clipped_together():
+    norm = float(optax.tree.norm(ones()))
+    found = updates(OptimizerConfig(**PLAIN | {"clip_norm": 1.0}), ones())
+    np.testing.assert_allclose(found["head"]["fc"]["kernel"], -0.1 / norm, rtol=1e-6)
+
+
+def test_the_first_step_of_adamw_is_the_rate_whatever_the_gradient():
+    found = updates(OptimizerConfig(**PLAIN | {"algorithm": "adamw"}), jax.tree.map(lambda x: 7 * x, ones()))
+    np.testing.assert_allclose(found["head"]["fc"]["bias"], -0.1, rtol=1e-5)
+
+
+def test_what_is_split_is_joined_again_and_frozen_parameters_have_no_optimizer_state():
+    trainable, frozen = split(PARAMS, ("^backbone/", "bias$"))
+    assert jax.tree.leaves(trainable) == [trainable["head"]["fc"]["kernel"]]
+    assert jax.tree.structure(join(trainable, frozen)) == jax.tree.structure(PARAMS)
+    jax.tree.map(np.testing.assert_array_equal, join(trainable, frozen), PARAMS)
+    state = make_optimizer(OptimizerConfig(), 10, trainable).init(trainable)
+    assert sorted(leaf.shape for leaf in jax.tree.leaves(state)) == [(), (), (2, 2), (2, 2)]
+
+
+@pytest.mark.parametrize(
+    ("fields", "message"),
+    [
+        ({"learning_rate": 0.0}, "optimizer.learning_rate is 0.0; it is a positive number"),
+        ({"clip_norm": -1.0}, "optimizer.clip_norm is -1.0; it is a positive number"),
+        ({"weight_decay": -1.0}, "optimizer.weight_decay is -1.0; it is a number from 0 on"),
+        ({"ema": 1.0}, "optimizer.ema is 1.0; it is from 0 to below 1"),
+        ({"accumulate": 0}, "optimizer.accumulate is 0; it is at least 1"),
+        ({"algorithm": "adam"}, "optimizer.algorithm 'adam' is unknown; .* did you mean 'adamw'"),
+        ({"freeze": ("(",)}, r"the pattern '\(' is no regular expression"),
+    ],
+)
+def test_numbers_out_of_range_are_refused(fields, message):
+    with pytest.raises(ValueError, match=message):
+        OptimizerConfig(**fields)
+
+
+def test_a_group_that_would_freeze_says_where_that_is_done():
+    with pytest.raises(ValueError, match="the rate of 'head' is 0.0; it is a positive factor, and what stays as it is goes to freeze"):
+        ParameterGroup("head", 0.0)
+
+
+def test_patterns_that_are_found_nowhere_are_refused():
+    with pytest.raises(ValueError, match="the group '.heads/' is found in no trainable parameter; paths are like backbone/blocks_0"):
+        make_optimizer(OptimizerConfig(groups=(ParameterGroup("^heads/", 0.5),)), 10, PARAMS)
+    with pytest.raises(ValueError, match="freeze has 'encoder', which is found in no parameter; paths are like"):
+        split(PARAMS, ("encoder",))
+    with pytest.raises(ValueError, match="leaves no parameter to train"):
+        split(PARAMS, ("",))
