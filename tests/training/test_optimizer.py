@@ -83,12 +83,12 @@ def test_numbers_out_of_range_are_refused(fields, message):
 
 
 def test_a_group_that_would_freeze_says_where_that_is_done():
-    with pytest.raises(ValueError, match="the rate of 'head' is 0.0; it is a positive factor, and what stays as it is goes to freeze"):
+    with pytest.raises(ValueError, match=r"the rate of 'head' is 0\.0; it is a positive factor, and what stays as it is goes to freeze"):
         ParameterGroup("head", 0.0)
 
 
 def test_patterns_that_are_found_nowhere_are_refused():
-    with pytest.raises(ValueError, match="the group '.heads/' is found in no trainable parameter; paths are like backbone/blocks_0"):
+    with pytest.raises(ValueError, match=r"the group '.heads/' is found in no trainable parameter; paths are like backbone/blocks_0"):
         make_optimizer(OptimizerConfig(groups=(ParameterGroup("^heads/", 0.5),)), 10, PARAMS)
     with pytest.raises(ValueError, match="freeze has 'encoder', which is found in no parameter; paths are like"):
         split(PARAMS, ("encoder",))
