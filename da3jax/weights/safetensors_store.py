@@ -27,7 +27,7 @@ WEIGHTS, CONFIG = "model.safetensors", "config.json"
 _MAX_NAMED = 10
 """Keys of one kind of fault that an error names."""
 
-_DTYPES = ("F32", "F16", "BF16")
+DTYPES = ("F32", "F16", "BF16")
 """What becomes float32 without loss."""
 
 
@@ -49,7 +49,7 @@ def load(folder: pathlib.Path, *, shardings: Shardings = None) -> tuple[Params, 
     shared = shared_norm_keys(config)
     for key in stored:
         if key in shared:
-            if not np.array_equal(_read(path, key), _read(path, shared[key])):
+            if not np.array_equal(read_tensor(path, key), read_tensor(path, shared[key])):
                 unequal.append(key)
             continue
         leaf_path = by_key[key]
@@ -58,7 +58,7 @@ def load(folder: pathlib.Path, *, shardings: Shardings = None) -> tuple[Params, 
             not_finite.append(key)
         leaves[leaf_path] = place(ours, "/".join(leaf_path), shardings).block_until_ready()
         del ours  # before the next one is read
-    _raise(path, config, {"not finite (NaN or infinite)": not_finite, "different from level 0, whose norm they share": unequal})
+    raise_faults(path, config.name, {"not finite (NaN or infinite)": not_finite, "different from level 0, whose norm they share": unequal})
     return traverse_util.unflatten_dict(leaves), config
 
 
@@ -74,9 +74,9 @@ def check(folder: pathlib.Path) -> tuple[Config, dict[tuple[str, ...], Tensor], 
     path = folder / WEIGHTS
     if not path.is_file():
         raise FileNotFoundError(f"{path} is missing: the weights of {config.name} are expected there")
-    tensors = released_tensors(_shapes(config), config)
-    stored = _stored(path)
-    _raise(path, config, _faults(stored, tensors, config))
+    tensors = released_tensors(parameter_shapes(config), config)
+    stored = stored_tensors(path)
+    raise_faults(path, config.name, _faults(stored, tensors, config))
     return config, tensors, stored
 
 
@@ -100,7 +100,7 @@ def save(params: Params, config: Config, folder: pathlib.Path) -> pathlib.Path:
         if (folder / name).exists():
             raise FileExistsError(f"{folder / name} is already there; name an empty folder, nothing is overwritten")
     check_shapes(params, config, "the tree")
-    flat, expected = traverse_util.flatten_dict(params), _shapes(config)
+    flat, expected = traverse_util.flatten_dict(params), parameter_shapes(config)
     tensors = released_tensors(expected, config)
     made = not folder.exists()
     try:
@@ -130,7 +130,7 @@ def save(params: Params, config: Config, folder: pathlib.Path) -> pathlib.Path:
 
 def check_shapes(params: Params, config: Config, where: str) -> None:
     """Raises a ValueError that names every parameter in which the tree, found in `where`, and the network differ."""
-    flat, expected = traverse_util.flatten_dict(params), _shapes(config)
+    flat, expected = traverse_util.flatten_dict(params), parameter_shapes(config)
     wrong = sorted("/".join(path) for path in flat.keys() ^ expected.keys())
     wrong += sorted("/".join(path) for path in flat.keys() & expected.keys() if flat[path].shape != expected[path].shape)
     if wrong:
@@ -140,7 +140,7 @@ def check_shapes(params: Params, config: Config, where: str) -> None:
 
 
 @functools.lru_cache(maxsize=8)
-def _shapes(config: Config) -> dict[tuple[str, ...], jax.ShapeDtypeStruct]:
+def parameter_shapes(config: Config) -> dict[tuple[str, ...], jax.ShapeDtypeStruct]:
     """Shapes of the parameters by path; tracing a network for them takes a second or two."""
     return traverse_util.flatten_dict(jax.eval_shape(lambda: init_params(config, jax.random.key(0))))
 
@@ -172,7 +172,7 @@ def _flush(file: IO) -> None:
     os.fsync(file.fileno())
 
 
-def _stored(path: pathlib.Path) -> dict[str, tuple[tuple[int, ...], str]]:
+def stored_tensors(path: pathlib.Path) -> dict[str, tuple[tuple[int, ...], str]]:
     """Shape and dtype by key, from the header."""
     from safetensors import SafetensorError, safe_open
 
@@ -184,7 +184,7 @@ def _stored(path: pathlib.Path) -> dict[str, tuple[tuple[int, ...], str]]:
         raise ValueError(f"{path} cannot be read: {error}; it is truncated or no safetensors file, fetch it again") from error
 
 
-def _read(path: pathlib.Path, key: str) -> np.ndarray:
+def read_tensor(path: pathlib.Path, key: str) -> np.ndarray:
     """One tensor. The file is mapped anew for each, for pages once read would stay in memory as long as the mapping does."""
     from safetensors import safe_open
 
@@ -193,7 +193,7 @@ def _read(path: pathlib.Path, key: str) -> np.ndarray:
 
 
 def _ours(path: pathlib.Path, tensor: Tensor) -> np.ndarray:
-    return np.ascontiguousarray(tensor.to_ours(_read(path, tensor.key)), np.float32)
+    return np.ascontiguousarray(tensor.to_ours(read_tensor(path, tensor.key)), np.float32)
 
 
 def _faults(stored: dict[str, tuple[tuple[int, ...], str]], tensors: dict[Any, Tensor], config: Config) -> dict[str, list[str]]:
@@ -210,14 +210,15 @@ def _faults(stored: dict[str, tuple[tuple[int, ...], str]], tensors: dict[Any, T
         "missing": [key for key in expected if key not in stored],
         "filling two parameters": [key for key, found in expected.items() if len(found) > 1],
         "of another shape": [f"{key} {stored[key][0]} instead of {shapes[key]}" for key in both if stored[key][0] != shapes[key]],
-        f"of another dtype than {', '.join(_DTYPES)}": [f"{key} {stored[key][1]}" for key in both if stored[key][1] not in _DTYPES],
+        f"of another dtype than {', '.join(DTYPES)}": [f"{key} {stored[key][1]}" for key in both if stored[key][1] not in DTYPES],
     }
 
 
-def _raise(path: pathlib.Path, config: Config, faults: dict[str, list[str]]) -> None:
+def raise_faults(path: pathlib.Path, name: str, faults: dict[str, list[str]]) -> None:
+    """Raises a ValueError that names every fault of the weights of `name`, by kind, unless there is none."""
     found = [f"{len(keys)} {kind}: {_named(sorted(keys))}" for kind, keys in faults.items() if keys]
     if found:
-        raise ValueError(f"{path} does not hold the weights of {config.name} that its config.json describes; {'; '.join(found)}")
+        raise ValueError(f"{path} does not hold the weights of {name} that its config.json describes; {'; '.join(found)}")
 
 
 def _named(keys: list[str]) -> str:
