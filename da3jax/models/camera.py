@@ -42,5 +42,8 @@ class CameraDecoder(nn.Module):
         for name in ("hidden_1", "hidden_2"):
             token = nn.relu(Dense(token.shape[-1], name=name)(token))
         translation = Dense(3, name="translation")(token)
-        quaternion = Dense(4, name="quaternion")(token)
-        return jnp.concatenate([translation, quaternion, nn.relu(Dense(2, name="fov")(token))], axis=-1)
+        # Training starts at the reference camera with fields of view of 1 radian: at 0 half of the ReLUs have no gradient, and a quaternion
+        # near 0 has no direction.
+        quaternion = Dense(4, bias_init=lambda *_: jnp.float32([0, 0, 0, 1]), name="quaternion")(token)
+        fov = nn.relu(Dense(2, bias_init=nn.initializers.ones, name="fov")(token))
+        return jnp.concatenate([translation, quaternion, fov], axis=-1)

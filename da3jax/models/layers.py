@@ -25,11 +25,12 @@ class Dense(nn.Module):
 
     features: int
     dtype: jnp.dtype = jnp.float32
+    bias_init: nn.initializers.Initializer = nn.initializers.zeros
 
     @nn.compact
     def __call__(self, x: jax.Array, columns: slice = slice(None)) -> jax.Array:
         kernel = self.param("kernel", _weights, (x.shape[-1], self.features))[:, columns]
-        bias = self.param("bias", nn.initializers.zeros, (self.features,))[columns]
+        bias = self.param("bias", self.bias_init, (self.features,))[columns]
         product = jnp.einsum("...i,io->...o", x.astype(self.dtype), kernel.astype(self.dtype), preferred_element_type=jnp.float32)
         return product + jnp.expand_dims(bias, range(product.ndim - 1))
 

@@ -16,7 +16,7 @@ from jax.sharding import SingleDeviceSharding
 
 from da3jax import weights
 from da3jax.config import BackboneConfig, CameraConfig, DualDPTConfig, ModelConfig
-from da3jax.models import init_params
+from da3jax.models import forward, init_params
 from da3jax.training.starting_point import starting_params
 from da3jax.weights.safetensors_store import parameter_shapes
 from tests.golden.cases import CONFIGS
@@ -63,6 +63,17 @@ def test_from_nothing_all_is_as_init_params_makes_it(caplog):
     assert (point.source, point.loaded, point.unused) == (None, (), ())
     assert set(point.initialised) == set(flat(params))
     assert caplog.messages == [f"training starts from nothing: all {len(flat(params))} parameters are initialised"]
+
+
+def test_a_random_network_starts_near_the_reference_camera_and_unit_depth(random_student):
+    images = np.random.default_rng(0).standard_normal((1, 3, 28, 42, 3), dtype=np.float32)
+    output = quick_jit(partial(forward, config=STUDENT, outputs=("depth", "cameras", "taps")))(random_student, images)
+    # A field of view of 0 would be a ReLU without a gradient.
+    np.testing.assert_allclose(output.pose_enc, np.broadcast_to(np.float32([0, 0, 0, 0, 0, 0, 1, 1, 1]), (1, 3, 9)), atol=0.05)
+    np.testing.assert_allclose(output.depth, 1, atol=0.2)
+    np.testing.assert_allclose(output.depth_conf, 2, atol=0.2)
+    for tap in output.taps:
+        assert 0.5 < np.std(tap[..., STUDENT.backbone.width :]) < 1.5
 
 
 def test_from_dinov2_what_has_no_counterpart_is_initialised_and_named(caplog, random_student):
