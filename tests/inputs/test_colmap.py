@@ -1,0 +1,100 @@
+"""A COLMAP model gives each image its camera and pose, or says what is wrong with it."""
+
+import struct
+
+import numpy as np
+import pytest
+
+from da3jax.geometry import extrinsics_from_colmap
+from da3jax.inputs.colmap import read_colmap
+
+HALF = np.sqrt(0.5)
+CAMERAS = "# Camera list\n3 PINHOLE 640 480 500.5 501 320 240\n7 SIMPLE_PINHOLE 320 200 300 160 100\n\n"
+IMAGES = (
+    "# Image list\n"
+    f"1 {HALF} 0 {HALF} 0 1 2 3 3 a picture.png\n10.5 20.5 -1 30 40 5\n"
+    "2 1 0 0 0 -1 0 0.5 7 sub/b.png\n\n"
+    "4 2 0 0 0 0 0 0 7 c.png\n"
+)
+
+
+def write_text(folder, cameras=CAMERAS, images=IMAGES):
+    (folder / "cameras.txt").write_text(cameras)
+    (folder / "images.txt").write_text(images)
+
+
+def write_binary(folder, model=1):
+    cameras = struct.pack("<Q", 2) + struct.pack("<IiQQ4d", 3, model, 640, 480, 500.5, 501, 320, 240)
+    cameras += struct.pack("<IiQQ3d", 7, 0, 320, 200, 300, 160, 100)
+    images = struct.pack("<Q", 3)
+    images += struct.pack("<I7dI", 1, HALF, 0, HALF, 0, 1, 2, 3, 3) + b"a picture.png\0" + struct.pack("<Qddqddq", 2, 10, 20, -1, 30, 40, 5)
+    images += struct.pack("<I7dI", 2, 1, 0, 0, 0, -1, 0, 0.5, 7) + b"sub/b.png\0" + struct.pack("<Q", 0)
+    images += struct.pack("<I7dI", 4, 2, 0, 0, 0, 0, 0, 0, 7) + b"c.png\0" + struct.pack("<Q", 0)
+    (folder / "cameras.bin").write_bytes(cameras)
+    (folder / "images.bin").write_bytes(images)
+
+
+@pytest.mark.parametrize("write", [write_text, write_binary])
+def test_each_image_has_its_camera_and_pose(tmp_path, write):
+    write(tmp_path)
+    views = read_colmap(tmp_path)
+    assert list(views) == ["a picture.png", "sub/b.png", "c.png"]
+    a, b, c = views.values()
+    np.testing.assert_allclose(a.extrinsics, [[0, 0, 1, 1], [0, 1, 0, 2], [-1, 0, 0, 3]], atol=1e-15)
+    np.testing.assert_array_equal(a.intrinsics, [[500.5, 0, 320], [0, 501, 240], [0, 0, 1]])
+    assert (a.height, a.width) == (480, 640)
+    np.testing.assert_array_equal(b.extrinsics, [[1, 0, 0, -1], [0, 1, 0, 0], [0, 0, 1, 0.5]])
+    np.testing.assert_array_equal(b.intrinsics, [[300, 0, 160], [0, 300, 100], [0, 0, 1]])
+    np.testing.assert_array_equal(c.extrinsics, np.eye(3, 4))
+
+
+def test_rotations_are_those_of_the_geometry(tmp_path):
+    quaternion = np.array([0.6, -0.4, 0.3, 0.2])
+    write_text(tmp_path, images=f"1 {' '.join(map(str, quaternion))} 1 2 3 3 a.png\n\n")
+    ours = read_colmap(tmp_path)["a.png"].extrinsics
+    theirs = extrinsics_from_colmap(quaternion / np.linalg.norm(quaternion), np.array([1.0, 2, 3]))
+    np.testing.assert_allclose(ours, theirs, atol=1e-6)
+
+
+def test_a_radial_model_without_distortion_is_a_pinhole(tmp_path):
+    write_text(tmp_path, cameras="3 SIMPLE_RADIAL 640 480 500 320 240 0\n7 OPENCV 320 200 300 301 160 100 0 0 0 0\n")
+    views = read_colmap(tmp_path)
+    np.testing.assert_array_equal(views["a picture.png"].intrinsics, [[500, 0, 320], [0, 500, 240], [0, 0, 1]])
+    np.testing.assert_array_equal(views["c.png"].intrinsics, [[300, 0, 160], [0, 301, 100], [0, 0, 1]])
+
+
+@pytest.mark.parametrize(
+    ("cameras", "message"),
+    [
+        ("3 SIMPLE_RADIAL 640 480 500 320 240 0.1\n", "camera 3 of .*cameras.txt is SIMPLE_RADIAL, a lens with distortion; .* pinholes"),
+        ("3 OPENCV_FISHEYE 640 480 500 500 320 240 0 0 0 0\n", "is OPENCV_FISHEYE, a lens with distortion; .* colmap image_undistorter"),
+        ("3 PINHOL 640 480 500 500 320 240\n", "the model of camera 3 of .* 'PINHOL' is unknown; .* did you mean 'PINHOLE'"),
+        ("3 PINHOLE 640 480 500 320 240\n", "camera 3 of .* is PINHOLE with 3 parameters; it has 4"),
+        ("8 PINHOLE 640 480 500 500 320 240\n", "images.txt gives a picture.png the camera 3, which cameras.txt does not have"),
+        ("3 PINHOLE wide 480 500 500 320 240\n", "cameras.txt cannot be read as part of a COLMAP model; it may be cut off or damaged"),
+    ],
+)
+def test_a_camera_that_cannot_be_used_is_named(tmp_path, cameras, message):
+    write_text(tmp_path, cameras=cameras)
+    with pytest.raises(ValueError, match=message):
+        read_colmap(tmp_path)
+
+
+@pytest.mark.parametrize("name", ["cameras.bin", "images.bin"])
+def test_a_file_cut_short_is_named(tmp_path, name):
+    write_binary(tmp_path)
+    (tmp_path / name).write_bytes((tmp_path / name).read_bytes()[:-5])
+    with pytest.raises(ValueError, match=rf"{name} cannot be read as part of a COLMAP model; it may be cut off"):
+        read_colmap(tmp_path)
+
+
+def test_an_unknown_model_number_is_refused(tmp_path):
+    write_binary(tmp_path, model=99)
+    with pytest.raises(ValueError, match="there is no camera model 99"):
+        read_colmap(tmp_path)
+
+
+def test_a_folder_without_a_model_is_refused(tmp_path):
+    (tmp_path / "cameras.txt").touch()
+    with pytest.raises(FileNotFoundError, match=r"has no COLMAP model: neither cameras.bin and images.bin nor cameras.txt and images.txt"):
+        read_colmap(tmp_path)
