@@ -24,10 +24,10 @@ METHODS = ("upper_bound_resize", "lower_bound_resize", "upper_bound_crop", "lowe
 
 _logger = logging.getLogger(__name__)
 
-_MEAN, _STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
-_NORMALISED = (np.arange(256, dtype=np.float32)[:, None] / np.float32(255) - np.float32(_MEAN)) / np.float32(_STD)
+IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
+_NORMALISED = (np.arange(256, dtype=np.float32)[:, None] / np.float32(255) - np.float32(IMAGENET_MEAN)) / np.float32(IMAGENET_STD)
 """(256, 3) what the network sees of a grey level, in the float32 steps of the official code."""
-_SHOWN = (np.clip(_NORMALISED * np.float64(_STD) + np.float64(_MEAN), 0, 1) * 255).astype(np.uint8)
+_SHOWN = (np.clip(_NORMALISED * np.float64(IMAGENET_STD) + np.float64(IMAGENET_MEAN), 0, 1) * 255).astype(np.uint8)
 """(256, 3) what `processed_images` shows of it: there and back, truncated, which costs some levels one."""
 
 
