@@ -180,7 +180,9 @@ if __name__ == "__main__":
 
 def test_workers_end_with_a_killed_process_and_leave_interrupts_to_it(tmp_path):
     (tmp_path / "script.py").write_text(SCRIPT)
-    with subprocess.Popen([sys.executable, tmp_path / "script.py"], stdout=subprocess.PIPE, text=True) as process:
+    with subprocess.Popen(
+        [sys.executable, tmp_path / "script.py"], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True
+    ) as process:
         workers = [int(pid) for pid in process.stdout.readline().split()]
         assert len(workers) == 1
         os.kill(workers[0], signal.SIGINT)
