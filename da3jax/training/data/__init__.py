@@ -10,13 +10,12 @@
 
 from da3jax.training.data.augment import augment, normalize_images, to_unit_range
 from da3jax.training.data.batch import Batch, Loaded, PlannedBatch
-from da3jax.training.data.config import SOURCES, AugmentConfig, DataConfig, FolderConfig, ProceduralConfig, SourceConfig
+from da3jax.training.data.config import AugmentConfig, DataConfig, FolderConfig, ProceduralConfig, SourceConfig
 from da3jax.training.data.pipeline import Batches
 from da3jax.training.data.plan import batch_size
 from da3jax.training.data.procedural import realise
 
 __all__ = [
-    "SOURCES",
     "AugmentConfig",
     "Batch",
     "Batches",

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import math
-import types
-from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import ClassVar
 
 from da3jax.config import PATCH_SIZE
 from da3jax.training.scenes.paths import CameraRanges
@@ -25,6 +24,7 @@ def _at_least(name: str, value: int, least: int) -> None:
 class ProceduralConfig:
     """Scenes of `da3jax.training.scenes`, rendered on the device."""
 
+    type: ClassVar[str] = "procedural"
     weight: float = 1.0
     """How often a batch comes from this source, relative to the others."""
     ranges: CameraRanges = CameraRanges()  # noqa: RUF009  (frozen)
@@ -40,6 +40,7 @@ class ProceduralConfig:
 class FolderConfig:
     """A folder of scenes on disk; `da3jax.training.data.scene_folder` says what a scene is made of."""
 
+    type: ClassVar[str] = "folder"
     path: str
     weight: float = 1.0
     """How often a batch comes from this source, relative to the others."""
@@ -58,9 +59,6 @@ class FolderConfig:
 
 
 SourceConfig = ProceduralConfig | FolderConfig
-
-SOURCES: Mapping[str, type] = types.MappingProxyType({"procedural": ProceduralConfig, "folder": FolderConfig})
-"""By the name that `type` has in a configuration file."""
 
 
 @dataclass(frozen=True)

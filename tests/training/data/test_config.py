@@ -2,7 +2,7 @@
 
 import pytest
 
-from da3jax.training.data import SOURCES, AugmentConfig, DataConfig, FolderConfig, ProceduralConfig
+from da3jax.training.data import AugmentConfig, DataConfig, FolderConfig, ProceduralConfig
 
 WRONG = [
     (lambda: ProceduralConfig(weight=-1), "weight is -1; the weight of a source is a finite number from 0 on"),
@@ -32,7 +32,7 @@ def test_a_wrong_value_is_named(build, message):
 
 def test_the_default_needs_no_files_and_its_largest_batch_keeps_the_budget():
     config = DataConfig()
-    assert {type(source) for source in config.sources} == {SOURCES["procedural"]}
+    assert {type(source) for source in config.sources} == {ProceduralConfig}
     assert max(config.views) * max(height * width // 196 for height, width in config.sizes) <= config.batch_tokens
 
 
