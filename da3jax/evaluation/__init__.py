@@ -1,0 +1,1 @@
+"""Evaluation: how far predicted depth and cameras are from the truth."""
