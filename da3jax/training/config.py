@@ -1,0 +1,205 @@
+"""A run as one frozen dataclass, from a YAML file and `key=value` overrides."""
+
+from __future__ import annotations
+
+import pathlib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from types import MappingProxyType
+from typing import Any, Literal
+
+import yaml
+
+from da3jax.config import ModelConfig, NestedConfig, from_dict, load_config, one_of, read_yaml, to_dict
+from da3jax.models.network import DTYPES
+from da3jax.training.data import DataConfig
+from da3jax.training.losses import LOSSES, LossConfig
+from da3jax.training.optimizer import OptimizerConfig
+
+
+@dataclass(frozen=True)
+class MeshConfig:
+    """Devices that share a batch: `data` × `fsdp`, -1 for what is left. Parameters and optimiser are split over `fsdp`."""
+
+    data: int = -1
+    fsdp: int = 1
+
+
+@dataclass(frozen=True)
+class ValidationConfig:
+    """What is looked at now and then, and never trained on."""
+
+    data: DataConfig
+    batches: int = 8
+    every: int = 1000
+    """Steps."""
+    seed: int = 1_000_003
+    """Of the scenes: another than the run's."""
+
+    def __post_init__(self):
+        for name in ("batches", "every"):
+            _at_least(f"validation.{name}", getattr(self, name), 1)
+
+
+@dataclass(frozen=True)
+class TrainConfig:
+    """Everything that a run's result depends on, but for the files it reads."""
+
+    model: ModelConfig
+    folder: str
+    """Where checkpoints, metrics and weights go; a run that finds its checkpoints there goes on."""
+    steps: int
+    data: DataConfig = field(default_factory=DataConfig)
+    losses: LossConfig = field(default_factory=LossConfig)
+    optimizer: OptimizerConfig = field(default_factory=OptimizerConfig)
+    start_from: str | None = None
+    """Weights: DA3's or DINOv2's by hub id or folder. None: random ones."""
+    teacher: str | None = None
+    """Weights of a network whose depth replaces ground truth from `losses.teacher_from` on."""
+    seed: int = 0
+    dtype: Literal["float32", "bfloat16"] | None = None
+    """Of the backbone's products; None is float32 on a CPU and bfloat16 on accelerators. Parameters are float32 in any case."""
+    remat: bool = False
+    """Compute the inner values of blocks and heads again for the gradient, rather than keep them: less memory, a third more time."""
+    stack_layers: bool = False
+    """Blocks in a loop of the program, which then compiles sooner; for deep networks."""
+    mesh: MeshConfig = MeshConfig()
+    validation: ValidationConfig | None = None
+    log_every: int = 10
+    """Steps from one row of the metrics to the next."""
+    checkpoint_every: int = 1000
+    keep_last: int = 2
+    keep_best: int = 1
+    tensorboard: bool = False
+
+    def __post_init__(self):
+        for name in ("steps", "log_every", "checkpoint_every", "keep_last"):
+            _at_least(name, getattr(self, name), 1)
+        _at_least("keep_best", self.keep_best, 0)
+        if self.dtype is not None:
+            one_of("dtype", self.dtype, DTYPES)
+        if not self.folder:
+            raise ValueError("folder is empty; it is the folder that the run writes to")
+        if self.losses.weights.objects:
+            raise ValueError(
+                f"losses.weights.objects is {self.losses.weights.objects}, and no network of this version predicts objects; it is 0"
+            )
+
+
+def load_train_config(
+    source: str | pathlib.Path | Mapping[str, Any], overrides: Sequence[str] = (), *, defaults: Mapping[str, Any] = MappingProxyType({})
+) -> TrainConfig:
+    """A run's configuration from a YAML file, or a dict, with overrides such as `optimizer.learning_rate=1e-4`.
+
+    `model` is what `da3jax.config.load_config` takes: a preset's name, or fields on top of `preset`. `losses` may begin with
+    `preset: anyview | teacher | mono | metric`. Without `folder` it is `runs/` and the file's name.
+
+    Args:
+        source: a path, the name of a file in `configs/` without its ending (`finetune/small_frozen`), or the dict itself.
+        overrides: `key=value`, the value in YAML; in a list a number is the key, as in `data.sources.0.weight=2`.
+        defaults: what counts where the source says nothing.
+
+    Raises:
+        ValueError: an unknown or mistyped key, or a value that is not allowed; the sentence names it and the closest that is.
+        FileNotFoundError: there is no such file.
+    """
+    if isinstance(source, Mapping):
+        fields, name = source, "run"
+    else:
+        path = find_config(source)
+        fields, name = read_yaml(path), path.stem
+    fields = _merge(_merge({"folder": f"runs/{name}"}, defaults), fields)
+    for override in overrides:
+        fields = _overridden(fields, override)
+    if "model" in fields:
+        model = fields["model"]
+        fields["model"] = load_config(model if isinstance(model, str | Mapping | ModelConfig) else {"preset": model})
+        if isinstance(fields["model"], NestedConfig):
+            raise ValueError(f"model is {fields['model'].name}, a nested network; its two halves are trained by themselves")
+    losses = fields.get("losses")
+    if isinstance(losses, str) or (isinstance(losses, Mapping) and "preset" in losses):
+        losses = {"preset": losses} if isinstance(losses, str) else dict(losses)
+        preset = losses.pop("preset")
+        one_of("losses.preset", preset, LOSSES)
+        fields["losses"] = _merge(to_dict(LOSSES[preset]), losses)
+    return from_dict(TrainConfig, fields)
+
+
+def find_config(source: str | pathlib.Path) -> pathlib.Path:
+    """The file of a path, or of a name such as `train/da3_small` among the configurations that come with da3jax.
+
+    Raises:
+        FileNotFoundError: neither is there.
+    """
+    if pathlib.Path(source).is_file():
+        return pathlib.Path(source)
+    shipped = shipped_configs()
+    name = str(source).removesuffix(".yaml")
+    if name in shipped:
+        return shipped[name]
+    close = f"; it is a YAML file or one of {', '.join(sorted(shipped))}" if shipped else "; it is a YAML file"
+    raise FileNotFoundError(f"there is no configuration {source}{close}")
+
+
+def shipped_configs() -> dict[str, pathlib.Path]:
+    """The configurations of runs that come with da3jax, by name: in the package once it is installed, beside it in a clone."""
+    package = pathlib.Path(__file__).parents[1]
+    for folder in (package / "configs", package.parent / "configs"):
+        if found := {path.relative_to(folder).with_suffix("").as_posix(): path for path in folder.glob("*/*.yaml")}:
+            return found
+    return {}
+
+
+def save_train_config(config: TrainConfig, path: pathlib.Path) -> None:
+    """Writes what `load_train_config` reads."""
+    path.write_text(yaml.safe_dump(to_dict(config), sort_keys=False))
+
+
+def differences(old: TrainConfig, new: TrainConfig) -> list[str]:
+    """The keys, with both values, in which two configurations differ."""
+    flat = [_flat(to_dict(config)) for config in (old, new)]
+    keys = dict.fromkeys((*flat[0], *flat[1]))
+    return [f"{key}: {flat[0].get(key)} → {flat[1].get(key)}" for key in keys if flat[0].get(key) != flat[1].get(key)]
+
+
+def _flat(value: Any, path: str = "") -> dict[str, Any]:
+    if not isinstance(value, Mapping):
+        return {path: value}
+    return {name: leaf for key, item in value.items() for name, leaf in _flat(item, f"{path}.{key}" if path else key).items()}
+
+
+def _merge(base: Any, override: Any) -> Any:
+    """`override` on top of `base`, dict by dict."""
+    if not isinstance(base, Mapping) or not isinstance(override, Mapping):
+        return override
+    return {**base, **{key: _merge(base.get(key), value) for key, value in override.items()}}
+
+
+def _overridden(fields: Mapping[str, Any], override: str) -> dict[str, Any]:
+    key, equals, text = override.partition("=")
+    if not equals or not key:
+        raise ValueError(f"{override!r} is no override; one is key=value, such as steps=100 or optimizer.learning_rate=1e-4")
+    try:
+        value = yaml.safe_load(text)
+    except yaml.YAMLError as error:
+        raise ValueError(f"the value of {override!r} is not YAML") from error
+    return _put(fields, key.split("."), value, key)
+
+
+def _put(place: Any, names: list[str], value: Any, key: str) -> Any:
+    """A copy of a nested dict or list with the value at the end of `names`."""
+    if not names:
+        return value
+    first, *rest = names
+    if isinstance(place, list):
+        if not first.isdigit() or int(first) >= len(place):
+            raise ValueError(f"{key} has {first!r} where the configuration has a list; it is a number from 0 to {len(place) - 1}")
+        return [_put(item, rest, value, key) if i == int(first) else item for i, item in enumerate(place)]
+    if isinstance(place, str):  # a preset's name, of which something is to be another
+        place = {"preset": place}
+    return {**(place or {}), first: _put((place or {}).get(first), rest, value, key)}
+
+
+def _at_least(name: str, value: int, least: int) -> None:
+    if value < least:
+        raise ValueError(f"{name} is {value}; it is at least {least}")

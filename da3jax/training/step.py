@@ -1,0 +1,152 @@
+"""One step of training, the same function on one device and on a mesh."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import partial
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import optax
+from jax import lax
+from jax.sharding import Mesh, PartitionSpec
+
+from da3jax.config import ModelConfig
+from da3jax.geometry import normalize_poses
+from da3jax.models import build_network
+from da3jax.parallel import BATCH_AXES, batch_sharding
+from da3jax.training.data import AugmentConfig, Batch, augment, normalize_images
+from da3jax.training.losses import LossConfig, Targets, draw_pose_conditioning, supervise, total_loss
+from da3jax.training.optimizer import OptimizerConfig, join, learning_rate, split
+from da3jax.training.state import TrainState
+from da3jax.types import NetworkOutput, Params
+
+Metrics = dict[str, jax.Array]
+Forward = Callable[..., NetworkOutput]
+"""`(params, images, cameras, conditioned)`, cameras being None or extrinsics and intrinsics."""
+
+
+def make_forward(config: ModelConfig, mesh: Mesh, *, dtype: str | None = None, stacked: bool = False, remat: bool = False) -> Forward:
+    """The network for training: each device takes its scenes of a batch; the first view is the reference; sky is not filled.
+
+    Parameters that are split over devices are put together leaf by leaf, and their gradients split again.
+    """
+    network = build_network(config, dtype=dtype, stacked=stacked, remat=remat, sky_fill=False)
+
+    def forward(params: Params, images: jax.Array, cameras: tuple | None, conditioned: jax.Array | None) -> NetworkOutput:
+        extrinsics, intrinsics = cameras or (None, None)
+        return network.apply({"params": params}, images, extrinsics, intrinsics, conditioned=conditioned, ref_view_strategy="first")
+
+    of_scenes = PartitionSpec(BATCH_AXES)
+    # Not left to the partitioner, which does not see through the loops over views and heads.
+    return jax.shard_map(forward, mesh=mesh, in_specs=(PartitionSpec(), *(of_scenes,) * 3), out_specs=of_scenes, check_vma=False)
+
+
+def make_loss(
+    config: ModelConfig, losses: LossConfig, looks: AugmentConfig, forward: Forward, teacher: Forward | None = None
+) -> Callable[..., tuple[jax.Array, Metrics]]:
+    """`(params, batch, key, step, teacher's params) -> (loss, metrics)`: augmentation, poses for some scenes, network, losses."""
+
+    def loss(params: Params, batch: Batch, key: jax.Array, step: jax.Array, teacher_params: Params | None) -> tuple[jax.Array, Metrics]:
+        for_looks, for_teacher, for_poses = jax.random.split(key, 3)
+        images = normalize_images(augment(for_looks, batch.images, looks))
+        targets = batch.targets
+        if teacher is not None:
+            targets = supervise(targets, _teach(teacher, teacher_params, images), step, for_teacher, losses)
+        output = forward(params, images, *_conditioning(config, losses, targets, for_poses))
+        return total_loss(output, targets, losses)
+
+    return loss
+
+
+def _conditioning(config: ModelConfig, losses: LossConfig, targets: Targets, key: jax.Array) -> tuple[tuple | None, jax.Array | None]:
+    """Cameras as `inference` gives them to the network, and which scenes are conditioned on them."""
+    if config.camera is None or not losses.pose_probability:
+        return None, None
+    drawn = draw_pose_conditioning(key, losses, targets.depth.shape[:1])
+    known = jnp.all(jnp.isfinite(targets.extrinsics), axis=(1, 2, 3)) & jnp.all(jnp.isfinite(targets.intrinsics), axis=(1, 2, 3))
+    eye = jnp.eye(4, dtype=targets.extrinsics.dtype).reshape(1, 1, 4, 4)
+    mask = known[:, None, None, None]
+    extrinsics = normalize_poses(jnp.where(mask, targets.extrinsics[:, :, :3], eye[:, :, :3]))
+    return (extrinsics, jnp.where(mask, targets.intrinsics, eye[:, :, :3, :3])), drawn & known
+
+
+def _teach(teacher: Forward, params: Params, images: jax.Array) -> jax.Array:
+    """The teacher's depth (B, S, H, W), each view being a scene of its own."""
+    alone = images.reshape(-1, 1, *images.shape[2:])
+    return lax.stop_gradient(teacher(params, alone, None, None).depth).reshape(images.shape[:-1])
+
+
+def make_train_step(
+    loss: Callable,
+    optimizer: optax.GradientTransformation,
+    config: OptimizerConfig,
+    *,
+    steps: int,
+    mesh: Mesh,
+    shardings: TrainState,
+) -> Callable[..., tuple[TrainState, Metrics]]:
+    """`(state, batch, key, teacher's params) -> (state, metrics)`, compiled; the state that it takes is gone afterwards.
+
+    Metrics are those of `total_loss`, `gradient_norm` before clipping, `learning_rate` and `finite`. Where loss or gradients are not finite
+    nothing changes but those. What is random in a step follows from the run's key and the number of the step.
+
+    Args:
+        loss: as `make_loss` gives it.
+        optimizer: of the trainable parameters.
+        config: whose `freeze`, `accumulate` and `ema` count here.
+        steps: of the whole run.
+        mesh: the devices; a batch's scenes are a multiple of their number times `config.accumulate`.
+        shardings: of the state.
+    """
+    schedule = learning_rate(config, steps)
+    scenes = batch_sharding(mesh)
+
+    def gradients(trainable: Params, frozen: Params, batch: Batch, key: jax.Array, step: jax.Array, teacher: Any) -> tuple[Params, Metrics]:
+        def objective(trainable: Params) -> tuple[jax.Array, Metrics]:
+            return loss(join(trainable, frozen), batch, key, step, teacher)
+
+        (_, metrics), gradient = jax.value_and_grad(objective, has_aux=True)(trainable)
+        return gradient, metrics
+
+    def accumulated(
+        trainable: Params, frozen: Params, batch: Batch, key: jax.Array, step: jax.Array, teacher: Any
+    ) -> tuple[Params, Metrics]:
+        parts = config.accumulate
+        if parts == 1:
+            return gradients(trainable, frozen, batch, key, step, teacher)
+        # Scenes are dealt out, so that each device has some of every part.
+        dealt = jax.tree.map(lambda x: jnp.swapaxes(x.reshape(-1, parts, *x.shape[1:]), 0, 1), batch)
+        run = partial(gradients, trainable, frozen)
+
+        def part(total: tuple, scanned: tuple) -> tuple:
+            part, key = scanned
+            part = lax.with_sharding_constraint(part, scenes)
+            return jax.tree.map(lambda a, b: a + b / parts, total, run(part, key, step, teacher)), None
+
+        keys = jax.random.split(key, parts)
+        zeros = jax.tree.map(
+            lambda x: jnp.zeros(x.shape, x.dtype), jax.eval_shape(run, jax.tree.map(lambda x: x[0], dealt), key, step, teacher)
+        )
+        return lax.scan(part, zeros, (dealt, keys))[0]
+
+    def train_step(state: TrainState, batch: Batch, key: jax.Array, teacher: Any = None) -> tuple[TrainState, Metrics]:
+        key = jax.random.fold_in(key, state.step)
+        trainable, frozen = split(state.params, config.freeze)
+        gradient, metrics = accumulated(trainable, frozen, batch, key, state.step, teacher)
+        norm = optax.tree.norm(gradient)
+        finite = jnp.isfinite(norm) & jnp.isfinite(metrics["total"])
+
+        updates, opt_state = optimizer.update(gradient, state.opt_state, trainable)
+        updated = optax.apply_updates(trainable, updates)
+        average = state.average
+        if average is not None:
+            average = optax.incremental_update(updated, average, 1 - config.ema)
+        new = (state.step + 1, updated, opt_state, average)
+        old = (state.step, trainable, state.opt_state, state.average)
+        step, trainable, opt_state, average = jax.tree.map(partial(jnp.where, finite), new, old)
+        rates = {"gradient_norm": norm, "learning_rate": schedule(state.step), "finite": finite}
+        return TrainState(step, join(trainable, frozen), opt_state, average), metrics | rates
+
+    return jax.jit(train_step, donate_argnums=0, out_shardings=(shardings, None))

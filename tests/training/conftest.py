@@ -1,0 +1,81 @@
+"""Batches and steps of a tiny run."""
+
+import functools
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from da3jax.models import init_params
+from da3jax.parallel import batch_sharding, make_mesh
+from da3jax.training.data import Batch
+from da3jax.training.losses import Targets
+from da3jax.training.optimizer import make_optimizer, split
+from da3jax.training.state import init_state, state_shardings
+from da3jax.training.step import make_forward, make_loss, make_train_step
+
+
+def scenes_of(count: int, views: int = 2, height: int = 28, width: int = 42, seed: int = 0) -> Batch:
+    """Slanted planes with a chequered look, seen by cameras side by side."""
+    rng = np.random.default_rng(seed)
+    intrinsics = np.tile(np.float32([[40, 0, width / 2], [0, 40, height / 2], [0, 0, 1]]), (count, views, 1, 1))
+    extrinsics = np.tile(np.eye(3, 4, dtype=np.float32), (count, views, 1, 1))
+    extrinsics[:, :, 0, 3] = -0.2 * np.arange(views)
+    y, x = np.mgrid[:height, :width] + 0.5
+    slope = rng.uniform(-0.3, 0.3, (count, 1, 1, 1))
+    centre = -extrinsics[:, :, 0, 3][..., None, None]
+    # On the plane z = 2 + slope · x, with x = centre + z · u.
+    u = ((x - width / 2) / 40)[None, None]
+    depth = (2 + slope * centre) / (1 - slope * u)
+    world = centre + depth * u, depth * ((y - height / 2) / 40)[None, None]
+    chequer = (np.floor(3 * world[0]) + np.floor(3 * world[1])) % 2
+    images = np.stack([chequer, chequer * rng.uniform(size=(count, 1, 1, 1)), 1 - chequer], axis=-1).astype(np.float32)
+    depth = np.broadcast_to(depth, images.shape[:-1]).astype(np.float32)
+    return Batch(images, Targets(depth, depth > 0, extrinsics, intrinsics, sky=np.full(depth.shape, np.nan, np.float32)))
+
+
+class Run:
+    """A state, and the step that changes it, for a configuration on a mesh."""
+
+    def __init__(self, config, mesh=None, teacher=None):
+        self.mesh = make_mesh(1, 1, jax.devices()[:1]) if mesh is None else mesh
+        self.config = config
+        params = params_of(config.model)
+        optimizer = make_optimizer(config.optimizer, config.steps, split(params, config.optimizer.freeze)[0])
+        shardings = state_shardings(params, optimizer, config.optimizer, self.mesh)
+        self.state = jax.jit(lambda params: init_state(params, optimizer, config.optimizer), out_shardings=shardings)(params)
+        forward = make_forward(config.model, self.mesh, remat=config.remat)
+        loss = make_loss(config.model, config.losses, config.data.augment, forward, None if teacher is None else forward)
+        options = {"steps": config.steps, "mesh": self.mesh, "shardings": shardings}
+        self._step = make_train_step(loss, optimizer, config.optimizer, **options)
+        self._teacher = teacher
+
+    def step(self, batch):
+        """What is logged, as numbers."""
+        batch = jax.tree.map(lambda x: jax.device_put(jnp.asarray(x), batch_sharding(self.mesh)), batch)
+        self.state, metrics = self._step(self.state, batch, jax.random.key(self.config.seed), self._teacher)
+        return {name: float(value) for name, value in jax.device_get(metrics).items()}
+
+
+@pytest.fixture(autouse=True, scope="module")
+def quickly_compiled():
+    """A step is a thousand small kernels, and compiling them is most of what its tests take."""
+    jax.config.update("jax_disable_most_optimizations", True)
+    yield
+    jax.config.update("jax_disable_most_optimizations", False)
+
+
+@functools.cache
+def params_of(model):
+    return jax.jit(lambda key: init_params(model, key))(jax.random.key(0))
+
+
+@pytest.fixture(scope="session")
+def scenes():
+    return scenes_of
+
+
+@pytest.fixture(scope="session")
+def make_run():
+    return Run

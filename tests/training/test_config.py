@@ -1,0 +1,88 @@
+import pytest
+import yaml
+
+from da3jax.config import PRESETS
+from da3jax.training.config import TrainConfig, differences, find_config, load_train_config, save_train_config
+from da3jax.training.losses import LOSSES
+from tests.training.tiny import run
+
+FIELDS = {"model": "da3-small", "steps": 10}
+
+
+def test_what_is_not_said_is_the_default(tmp_path):
+    config = load_train_config(FIELDS)
+    assert config == TrainConfig(PRESETS["da3-small"], "runs/run", 10)
+    (tmp_path / "mine.yaml").write_text(yaml.safe_dump(FIELDS))
+    assert load_train_config(tmp_path / "mine.yaml").folder == "runs/mine"
+
+
+def test_overrides_reach_into_dicts_and_lists_and_presets():
+    fields = {**FIELDS, "data": {"sources": [{"type": "procedural"}, {"type": "folder", "path": "a"}]}}
+    overrides = [
+        "optimizer.learning_rate=1e-4",
+        "data.sources.1.weight=2",
+        "data.views=[2, 3]",
+        "losses.preset=metric",
+        "model.head.features=32",
+    ]
+    config = load_train_config(fields, overrides)
+    assert config.optimizer.learning_rate == 1e-4
+    assert [source.weight for source in config.data.sources] == [1, 2]
+    assert (config.data.views, config.model.head.features, config.model.backbone) == ((2, 3), 32, PRESETS["da3-small"].backbone)
+    assert config.losses == LOSSES["metric"]
+
+
+def test_defaults_count_where_the_file_says_nothing():
+    config = load_train_config({**FIELDS, "optimizer": {"b1": 0.8}}, defaults={"optimizer": {"b1": 0.5, "freeze": ["^backbone/"]}})
+    assert (config.optimizer.b1, config.optimizer.freeze) == (0.8, ("^backbone/",))
+
+
+def test_a_loss_preset_is_what_the_rest_is_put_on():
+    config = load_train_config({**FIELDS, "model": "da3mono-large", "losses": {"preset": "mono", "weights": {"sky": 2}}})
+    assert (config.losses.weights.sky, config.losses.weights.normal, config.losses.units) == (2, 1, "relative")
+
+
+def test_what_is_saved_is_loaded_again(tmp_path):
+    config = run(
+        tmp_path,
+        losses={"weights": {"ray": 0.5}},
+        validation={"data": {"views": [4]}},
+        optimizer={"groups": [{"pattern": "head", "rate": 2}]},
+    )
+    save_train_config(config, tmp_path / "config.yaml")
+    assert load_train_config(tmp_path / "config.yaml") == config
+
+
+def test_differences_are_named():
+    old, new = load_train_config(FIELDS), load_train_config(FIELDS, ["optimizer.b1=0.5", "steps=20"])
+    assert differences(old, new) == ["steps: 10 → 20", "optimizer.b1: 0.9 → 0.5"]
+
+
+@pytest.mark.parametrize(
+    ("override", "message"),
+    [
+        ("optimizer.learning_rat=1", "configuration key 'optimizer.learning_rat' is unknown; .* did you mean 'optimizer.learning_rate'"),
+        ("stepz=1", "configuration key 'stepz' is unknown; .* did you mean 'steps'"),
+        ("steps=many", "steps is 'many'; it is of type int"),
+        ("steps=0", "steps is 0; it is at least 1"),
+        ("steps", "'steps' is no override; one is key=value, such as steps=100"),
+        ("steps=[", r"the value of 'steps=\[' is not YAML"),
+        ("data.sources.3.weight=1", "data.sources.3.weight has '3' where the configuration has a list; it is a number from 0 to 0"),
+        ("data.sources.0.type=folders", "data.sources.0..type 'folders' is unknown; .* did you mean 'folder'"),
+        ("losses.preset=teachers", "losses.preset 'teachers' is unknown; .* did you mean 'teacher'"),
+        ("model=da3-tall", "preset 'da3-tall' is unknown; .* did you mean"),
+        ("model=da3nested-giant-large", "model is da3nested-giant-large, a nested network; its two halves are trained by themselves"),
+        ("dtype=float16", "dtype 'float16' is unknown; .* did you mean 'bfloat16'"),
+        ("losses.preset=teacher", "losses.weights.objects is 1.*, and no network of this version predicts objects; it is 0"),
+        ("folder=''", "folder is empty; it is the folder that the run writes to"),
+    ],
+)
+def test_mistakes_are_named_with_what_would_be_right(override, message):
+    fields = {**FIELDS, "data": {"sources": [{"type": "procedural"}]}}
+    with pytest.raises(ValueError, match=message):
+        load_train_config(fields, [override])
+
+
+def test_a_configuration_that_is_not_there_is_named(tmp_path):
+    with pytest.raises(FileNotFoundError, match="there is no configuration train/da3_tall; it is a YAML file"):
+        find_config("train/da3_tall")

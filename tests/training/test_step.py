@@ -1,0 +1,137 @@
+import dataclasses
+import functools
+
+import jax
+import numpy as np
+import pytest
+from jax.sharding import PartitionSpec
+
+from da3jax.parallel import make_mesh
+from da3jax.training.optimizer import split
+from tests.training.tiny import run as config_of
+
+SGD = {"algorithm": "sgd", "learning_rate": 0.02, "warmup_steps": 0, "weight_decay": 0.0}
+ADAMW = {"learning_rate": 1e-3, "warmup_steps": 5}
+
+
+def totals(run, batches):
+    return np.array([run.step(batch)["total"] for batch in batches])
+
+
+@pytest.fixture(scope="module")
+def batches(scenes):
+    return [scenes(8, seed=seed) for seed in range(20)]
+
+
+@pytest.fixture(scope="module")
+def one_device(make_run, batches):
+    """By optimiser: losses of twenty steps, and what is left."""
+
+    @functools.cache
+    def losses(kind):
+        run = make_run(config_of("unused", optimizer={"sgd": SGD, "adamw": ADAMW}[kind], steps=20))
+        return totals(run, batches), jax.device_get(run.state)
+
+    return losses
+
+
+@pytest.mark.parametrize(
+    ("kind", "axes"), [("sgd", (8, 1)), ("sgd", (2, 4)), ("adamw", (2, 4))], ids=["sgd-data", "sgd-fsdp", "adamw-fsdp"]
+)
+def test_eight_devices_give_the_losses_of_one(one_device, make_run, batches, monkeypatch, kind, axes):
+    monkeypatch.setattr("da3jax.parallel.mesh.SMALLEST", 256)
+    expected, _ = one_device(kind)
+    run = make_run(config_of("unused", optimizer={"sgd": SGD, "adamw": ADAMW}[kind], steps=20), make_mesh(*axes))
+    found = totals(run, batches)
+    assert np.mean(expected[-5:]) < 0.99 * np.mean(expected[:5])
+    np.testing.assert_allclose(found[0], expected[0], rtol=1e-5)
+    np.testing.assert_allclose(found, expected, rtol=1e-5 if kind == "sgd" else 1e-3)
+    if axes == (2, 4):
+        trees = [run.state.params, *(part for part in jax.tree.leaves(run.state.opt_state, is_leaf=is_params) if is_params(part))]
+        assert len(trees) == (1 if kind == "sgd" else 3)
+        for tree in trees:
+            kernel = tree["backbone"]["blocks_0"]["mlp"]["fc1"]["kernel"]
+            assert kernel.sharding.spec == PartitionSpec(None, "fsdp")
+            assert kernel.addressable_shards[0].data.size * 4 == kernel.size
+
+
+def is_params(tree):
+    return isinstance(tree, dict) and "backbone" in tree
+
+
+def test_the_same_seed_gives_the_same_bits_and_another_one_others(one_device, make_run, batches):
+    expected, state = one_device("sgd")
+    run = make_run(config_of("unused", optimizer=SGD, steps=20))
+    assert (totals(run, batches) == expected).all()
+    jax.tree.map(np.testing.assert_array_equal, jax.device_get(run.state), state)
+    other = make_run(config_of("unused", optimizer=SGD, steps=20, seed=1))
+    assert other.step(batches[0])["total"] != expected[0]
+
+
+def test_recomputed_values_teach_the_same(one_device, make_run, batches):
+    expected, _ = one_device("sgd")
+    run = make_run(config_of("unused", optimizer=SGD, steps=20, remat=True))
+    np.testing.assert_allclose(totals(run, batches[:4]), expected[:4], rtol=1e-5)
+
+
+QUIET = {name: 0.0 for name in ("brightness", "contrast", "saturation", "hue", "per_view", "grey", "blur")}
+PLAIN = {"losses": {"pose_probability": 0.0}, "data": {"augment": QUIET, "sources": [{"type": "procedural"}]}}
+
+
+def test_parts_of_a_batch_add_up_to_it(make_run, scenes):
+    batch = scenes(8)
+    whole, parts = (make_run(config_of("unused", optimizer=SGD | {"accumulate": count}, **PLAIN)) for count in (1, 4))
+    expected, found = whole.step(batch), parts.step(batch)
+    # Every scene has as many pixels that count, so that the mean of means is the mean.
+    np.testing.assert_allclose(found["total"], expected["total"], rtol=1e-5)
+    np.testing.assert_allclose(found["gradient_norm"], expected["gradient_norm"], rtol=1e-4)
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-6), parts.state.params, whole.state.params)
+
+
+def test_a_teacher_replaces_the_truth_when_its_time_has_come(make_run, scenes):
+    batch = scenes(8)
+    plain = make_run(config_of("unused", optimizer=SGD, **PLAIN))
+    losses = PLAIN["losses"] | {"teacher_from": 1}
+    taught = make_run(
+        config_of("unused", optimizer=SGD, **PLAIN | {"losses": losses}), teacher=jax.tree.map(np.asarray, plain.state.params)
+    )
+    pairs = [(taught.step(batch)["depth"], plain.step(batch)["depth"]) for _ in range(2)]
+    np.testing.assert_allclose(pairs[0][0], pairs[0][1], rtol=1e-5)
+    assert abs(pairs[1][0] - pairs[1][1]) > 1e-3 * pairs[1][1]
+
+
+@pytest.fixture
+def frozen(make_run):
+    return make_run(config_of("unused", optimizer=ADAMW | {"freeze": ["^backbone/"], "ema": 0.75}))
+
+
+def test_frozen_parameters_stay_bit_by_bit_and_the_others_move(frozen, scenes):
+    before = jax.device_get(frozen.state.params)
+    for seed in range(3):
+        frozen.step(scenes(8, seed=seed))
+    after = jax.device_get(frozen.state.params)
+    jax.tree.map(np.testing.assert_array_equal, after["backbone"], before["backbone"])
+    assert np.abs(after["head"]["output"]["conv_2"]["kernel"] - before["head"]["output"]["conv_2"]["kernel"]).max() > 1e-4
+    trainable, _ = split(after, ("^backbone/",))
+    assert jax.tree.structure(frozen.state.average) == jax.tree.structure(trainable)
+    kept = [leaf.size for leaf in jax.tree.leaves(frozen.state.opt_state)]
+    assert sum(kept) == 2 * sum(leaf.size for leaf in jax.tree.leaves(trainable)) + 2
+
+
+def test_the_average_follows_the_parameters(frozen, scenes):
+    before = np.asarray(frozen.state.params["camera_decoder"]["fov"]["bias"])
+    frozen.step(scenes(8))
+    after = np.asarray(frozen.state.params["camera_decoder"]["fov"]["bias"])
+    np.testing.assert_allclose(frozen.state.average["camera_decoder"]["fov"]["bias"], 0.75 * before + 0.25 * after, rtol=1e-6)
+    assert np.abs(after - before).max() > 1e-5
+
+
+def test_a_batch_that_is_not_finite_changes_nothing(frozen, scenes):
+    batch = scenes(8)
+    frozen.step(batch)
+    before = jax.device_get(frozen.state)
+    images = batch.images.copy()
+    images[3, 1, 5, 5, 0] = np.nan
+    assert not frozen.step(dataclasses.replace(batch, images=images))["finite"]
+    jax.tree.map(np.testing.assert_array_equal, jax.device_get(frozen.state), before)
+    assert frozen.step(batch)["finite"]
