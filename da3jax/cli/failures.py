@@ -16,9 +16,9 @@ def failures_in_a_sentence() -> Iterator[None]:
         yield
     except BrokenPipeError:  # the reader of stdout has gone; Typer ends quietly
         raise
-    except (ValueError, OSError, ModuleNotFoundError) as error:  # the last: an extra is not installed
+    except (ValueError, OSError, FloatingPointError, ModuleNotFoundError) as error:  # the last: an extra is not installed
         typer.echo(f"da3jax: error: {error}", err=True)
         raise typer.Exit(1) from error
     except KeyboardInterrupt as error:
-        typer.echo("da3jax: interrupted; nothing half-written was left behind", err=True)
+        typer.echo(f"da3jax: {error or 'interrupted; nothing half-written was left behind'}", err=True)
         raise typer.Exit(130) from error

@@ -71,13 +71,12 @@ class Checkpoints:
             raise OSError(
                 f"the checkpoint of step {step} needs {size / 1e6:,.0f} MB, and the disk of {self._folder} has {free / 1e6:,.0f} MB free"
             )
+        found = jax.device_get(fingerprints(state))
         about = {
             "data": dict(data_state),
             "leaves": {
-                name: {"shape": list(leaf.shape), "dtype": leaf.dtype.name, "fingerprint": fingerprint.tolist()}
-                for (name, leaf), fingerprint in zip(
-                    _by_path(state).items(), jax.device_get(list(fingerprints(state).values())), strict=True
-                )
+                name: {"shape": list(leaf.shape), "dtype": leaf.dtype.name, "fingerprint": found[name].tolist()}
+                for name, leaf in _by_path(state).items()
             },
         }
         value = (metrics or {}).get(self._best, math.nan)

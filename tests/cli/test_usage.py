@@ -33,7 +33,10 @@ def photo(tmp_path):
 def test_help_lists_the_commands_that_are_there_and_no_other():
     result = CliRunner().invoke(app, ["--help"])
     commands = re.findall(r"^  (\w+) ", result.stdout.split("Commands:")[1], re.MULTILINE)
-    assert (result.exit_code, commands) == (0, ["auto", "image", "images", "compile", "export", "convert", "models", "scenes"])
+    assert (result.exit_code, commands) == (
+        0,
+        ["auto", "image", "images", "compile", "export", "convert", "models", "scenes", "train", "finetune"],
+    )
 
 
 @pytest.mark.parametrize(

@@ -19,7 +19,8 @@ from da3jax.training.fingerprint import fingerprints
 def state_of(step, sharding=None):
     """Incompressible, and too large to lie anywhere but in a file of its own."""
     numbers = {"kernel": np.random.default_rng(step).standard_normal((200, 200), np.float32), "half": np.full(3, step, jnp.bfloat16)}
-    state = {"step": np.int32(step), "params": numbers, "moments": (np.ones(4, np.float32) * step,)}
+    many = tuple(np.full(4, step + i, np.float32) for i in range(12))  # whose names are not in their order
+    state = {"step": np.int32(step), "params": numbers, "moments": many}
     return jax.tree.map(lambda x: jax.device_put(x, place_of(x, sharding)), state)
 
 

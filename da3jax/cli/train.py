@@ -1,0 +1,55 @@
+"""`da3jax train CONFIG [key=value …]`."""
+
+import pathlib
+from collections.abc import Mapping
+from typing import Annotated, Any
+
+import typer
+from rich.console import Console
+from rich.text import Text
+
+from da3jax.cli.failures import failures_in_a_sentence
+
+Config = Annotated[
+    str, typer.Argument(metavar="CONFIG", help="A YAML file, or the name of one that comes with da3jax, such as train/da3_small.")
+]
+Overrides = Annotated[
+    list[str] | None, typer.Argument(metavar="[KEY=VALUE]...", help="Other values, such as steps=100 or optimizer.learning_rate=1e-4.")
+]
+
+SHOWN = ("total", "depth", "ray", "camera", "loss", "abs_rel", "auc_30", "learning_rate", "seconds")
+"""What a line on the screen has room for; the rest is in the files."""
+
+
+@failures_in_a_sentence()
+def command(config: Config, overrides: Overrides = None) -> None:
+    """Train a network, or go on training it where its checkpoints end."""
+    run(config, overrides or [], {})
+
+
+def run(source: str, overrides: list[str], defaults: Mapping[str, Any], *, from_weights: bool = False) -> None:
+    """Trains, says how it goes, and prints the folder of the weights.
+
+    Raises:
+        ValueError: what the library refuses, or `from_weights` and a configuration without any.
+    """
+    import logging
+
+    from da3jax.inference.compilation_cache import use_compilation_cache
+    from da3jax.training.config import load_train_config
+    from da3jax.training.loop import train
+
+    console = Console(stderr=True)
+    logging.basicConfig(format="%(message)s", level=logging.WARNING)
+    logging.getLogger("da3jax").setLevel(logging.INFO)
+    use_compilation_cache()
+    settings = load_train_config(source, overrides, defaults=defaults)
+    if from_weights and settings.start_from is None:
+        raise ValueError(f"{source} has no start_from, the weights to fine-tune; add start_from=depth-anything/DA3-SMALL, or a folder")
+
+    def report(step: int, metrics: dict[str, float]) -> None:
+        shown = [f"{name} {value:.4g}" for name, value in metrics.items() if name.partition("/")[2] in SHOWN]
+        console.print(Text(f"step {step} of {settings.steps}: {', '.join(shown)}"), soft_wrap=True)
+
+    weights = train(settings, report=report)
+    typer.echo(pathlib.Path(weights))

@@ -1,0 +1,193 @@
+"""A run of training, from its configuration to weights: it goes on where its checkpoints end."""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import logging
+import math
+import pathlib
+import time
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import numpy as np
+from jax.sharding import NamedSharding, PartitionSpec
+
+from da3jax import weights
+from da3jax.models import init_params, stack_layers, unstack_layers
+from da3jax.outputs import check_writable
+from da3jax.outputs.atomic import atomic
+from da3jax.parallel import batch_sharding, fsdp_shardings, make_mesh
+from da3jax.training.checkpoints import Checkpoints
+from da3jax.training.config import TrainConfig, differences, load_train_config, save_train_config
+from da3jax.training.data import Batch, Batches, realise
+from da3jax.training.interrupt import heard_between_steps
+from da3jax.training.metrics_log import MetricsLog
+from da3jax.training.optimizer import make_optimizer, split
+from da3jax.training.starting_point import starting_params
+from da3jax.training.state import TrainState, averaged_params, init_state, state_shardings
+from da3jax.training.step import make_forward, make_loss, make_train_step
+from da3jax.training.validation import make_validation
+
+logger = logging.getLogger(__name__)
+
+BEST = "validation/abs_rel"
+"""What the best checkpoint has the least of."""
+
+Report = Callable[[int, dict[str, float]], None]
+
+
+def train(config: TrainConfig, *, report: Report = lambda step, metrics: None) -> pathlib.Path:
+    """Trains, or goes on training, and returns the folder of the weights: as released, so that PyTorch opens them too.
+
+    | in `config.folder`   |                                                                        |
+    |----------------------|------------------------------------------------------------------------|
+    | `config.yaml`        | the configuration                                                      |
+    | `checkpoints/`       | the last and the best states, with a fingerprint of each leaf          |
+    | `train.csv`          | losses and rates, a row each `log_every` steps                         |
+    | `validation.csv`     | losses and errors                                                      |
+    | `weights-STEPS/`     | `model.safetensors` and `config.json`, once all steps are taken        |
+    | `not-finite-STEP.npz`| the batch on which loss or gradients were not finite, which ends a run |
+
+    The first Ctrl-C, or SIGTERM, lets the step end and saves; then it is a KeyboardInterrupt. What follows after resuming is bit for bit
+    what would have followed without the interruption.
+
+    Args:
+        config: of the run.
+        report: called with the step and what is logged, whenever there is something.
+
+    Raises:
+        FloatingPointError: loss or gradients are not finite; the state before that is saved.
+        ValueError: something in the configuration, the data or the weights that does not fit; a sentence says what.
+        OSError: something cannot be read or written. What was saved before is still there.
+    """
+    folder = pathlib.Path(config.folder)
+    check_writable(folder)
+    finished = folder / f"weights-{config.steps}"
+    if finished.exists():
+        logger.info("all %d steps are taken already", config.steps)
+        return finished
+    _remember(config, folder)
+    mesh = make_mesh(config.mesh.data, config.mesh.fsdp)
+    with contextlib.ExitStack() as stack:
+        batches = stack.enter_context(
+            Batches(
+                config.data,
+                seed=config.seed,
+                multiple_of=mesh.size * config.optimizer.accumulate,
+                process_index=jax.process_index(),
+                process_count=jax.process_count(),
+            )
+        )
+        checkpoints = stack.enter_context(
+            Checkpoints(folder / "checkpoints", keep_last=config.keep_last, keep_best=config.keep_best, best=BEST)
+        )
+        interruption = stack.enter_context(heard_between_steps())
+        state, take_step, validate = _prepare(config, mesh, checkpoints, batches)
+        step = int(state.step)
+        log = stack.enter_context(MetricsLog(folder, resume=step, tensorboard=config.tensorboard)) if jax.process_index() == 0 else None
+        metrics: dict[str, float] = {}
+        began, first = time.perf_counter(), step
+        while step < config.steps:
+            loaded = next(batches)
+            for sentence in loaded.skipped:
+                logger.warning("skipped: %s", sentence)
+            batch = realise(loaded.batch, batch_sharding(mesh))
+            state, found = take_step(state, batch)
+            values = {name: float(value) for name, value in jax.device_get(found).items()}
+            if not values.pop("finite"):
+                checkpoints.save(step, state, batches.get_state(), None)
+                checkpoints.wait()
+                raise FloatingPointError(_keep_batch(batch, step, values, folder))
+            step += 1
+
+            last = step == config.steps
+            if step % config.log_every == 0 or last:
+                values["skipped"] = float(len(loaded.skipped))
+                values["seconds"] = (time.perf_counter() - began) / (step - first)
+                _tell(log, "train", step, values, report)
+            if validate is not None and (step % config.validation.every == 0 or last):
+                metrics = validate(averaged_params(state, config.optimizer))
+                _tell(log, "validation", step, metrics, report)
+            if step % config.checkpoint_every == 0 or last or interruption.wanted:
+                named = {f"validation/{name}": value for name, value in metrics.items()}
+                checkpoints.save(step, state, batches.get_state(), named or None)
+                metrics = {}
+            if interruption.wanted and not last:
+                checkpoints.wait()
+                raise KeyboardInterrupt(f"interrupted after step {step}, which is saved; the same command goes on from there")
+        checkpoints.wait()
+        params = averaged_params(state, config.optimizer)
+        params = unstack_layers(params, config.model) if config.stack_layers else params
+        whole = jax.jit(lambda params: params, out_shardings=NamedSharding(mesh, PartitionSpec()))(params)
+        if jax.process_index() == 0:
+            weights.save_pretrained(jax.device_get(whole), config.model, finished)
+        return finished
+
+
+def _prepare(config: TrainConfig, mesh: jax.sharding.Mesh, checkpoints: Checkpoints, batches: Batches) -> tuple[TrainState, Callable, Any]:
+    """The state to go on from, the step, and the validation; `batches` are wound forward to where the state was saved."""
+    form = functools.partial(stack_layers, config=config.model) if config.stack_layers else lambda params: params
+    shapes = jax.eval_shape(lambda key: form(init_params(config.model, key)), jax.random.key(0))
+    trainable, _ = split(shapes, config.optimizer.freeze)
+    optimizer = make_optimizer(config.optimizer, config.steps, trainable)
+    shardings = state_shardings(shapes, optimizer, config.optimizer, mesh)
+    start = jax.jit(lambda params: init_state(params, optimizer, config.optimizer), out_shardings=shardings)
+
+    like = jax.tree.map(
+        lambda leaf, sharding: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=sharding), jax.eval_shape(start, shapes), shardings
+    )
+    found = checkpoints.restore(like)
+    if found is None:
+        params, _ = starting_params(config.model, config.start_from, jax.random.key(config.seed))
+        state = start(form(params))
+    else:
+        step, state, data_state = found
+        batches.set_state(data_state)
+        logger.info("goes on after step %d", step)
+
+    options = {"dtype": config.dtype, "remat": config.remat}
+    forward = make_forward(config.model, mesh, stacked=config.stack_layers, **options)
+    teacher, teacher_params = None, None
+    if config.teacher is not None:
+        teacher_params, teacher_config = weights.load(config.teacher)
+        teacher_params = jax.device_put(teacher_params, fsdp_shardings(teacher_params, mesh))
+        teacher = make_forward(teacher_config, mesh, **options)
+    loss = make_loss(config.model, config.losses, config.data.augment, forward, teacher)
+    step = make_train_step(loss, optimizer, config.optimizer, steps=config.steps, mesh=mesh, shardings=shardings)
+    validate = None if config.validation is None else make_validation(config, forward, mesh)
+    key = jax.random.key(config.seed)
+    return state, lambda state, batch: step(state, batch, key, teacher_params), validate
+
+
+def _remember(config: TrainConfig, folder: pathlib.Path) -> None:
+    """Writes the configuration beside the run, and says what differs from the one that it was begun with."""
+    path = folder / "config.yaml"
+    if path.exists():
+        for difference in differences(load_train_config(path), config):
+            logger.warning("the run in %s goes on with another configuration: %s", folder, difference)
+    if jax.process_index() == 0:
+        with atomic(path) as temp:
+            save_train_config(config, temp)
+
+
+def _tell(log: MetricsLog | None, stream: str, step: int, metrics: dict[str, float], report: Report) -> None:
+    if log is not None:
+        log.write(stream, step, metrics)
+    report(step, {f"{stream}/{name}": value for name, value in metrics.items()})
+
+
+def _keep_batch(batch: Batch, step: int, values: dict[str, float], folder: pathlib.Path) -> str:
+    """Saves the batch that a step could not learn from, and says so."""
+    path = folder / f"not-finite-{step}.npz"
+    arrays = {"images": batch.images, **{f"targets_{name}": value for name, value in vars(batch.targets).items() if value is not None}}
+    if jax.process_index() == 0:
+        with atomic(path) as temp, temp.open("wb") as file:
+            np.savez(file, **{name: np.concatenate([shard.data for shard in x.addressable_shards]) for name, x in arrays.items()})
+    terms = ", ".join(name for name, value in values.items() if not math.isfinite(value))
+    return (
+        f"step {step + 1} is not finite ({terms}); its batch is in {path}, the state before it is saved: lower optimizer.learning_rate, "
+        f"or look at what is wrong with that batch"
+    )

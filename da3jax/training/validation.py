@@ -1,0 +1,57 @@
+"""How good a network is on scenes that it is not trained on."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import jax
+import numpy as np
+from jax.experimental.multihost_utils import process_allgather
+from jax.sharding import Mesh
+
+from da3jax.evaluation.metrics import depth_metrics, pose_auc, pose_errors
+from da3jax.parallel import batch_sharding
+from da3jax.training.config import TrainConfig
+from da3jax.training.data import Batch, Batches, normalize_images, realise
+from da3jax.training.losses import canonical_depth, total_loss
+from da3jax.training.step import Forward
+from da3jax.types import Params
+
+
+def make_validation(config: TrainConfig, forward: Forward, mesh: Mesh) -> Callable[[Params], dict[str, float]]:
+    """`params -> metrics`: means over the same scenes each time, without augmentation and without poses.
+
+    `loss` and its terms; `abs_rel` and `delta1` of depth after one median scale a scene, or of metres as they are for a metric network;
+    `auc_3` and `auc_30` of the decoded cameras, in percent, where there are some.
+    """
+    settings, metric = config.validation, config.losses.units == "canonical"
+
+    @jax.jit
+    def look(params: Params, batch: Batch) -> tuple[dict, dict]:
+        output = forward(params, normalize_images(batch.images), None, None)
+        _, terms = total_loss(output, batch.targets, config.losses)
+        targets = batch.targets
+        truth = canonical_depth(targets.depth, targets.intrinsics, config.losses.canonical_focal) if metric else targets.depth
+        seen = {"depth": output.depth, "truth": truth, "valid": targets.valid(), "cameras": output.extrinsics, "poses": targets.extrinsics}
+        return terms, {name: value for name, value in seen.items() if value is not None}
+
+    def of_scene(scene: dict[str, np.ndarray]) -> dict[str, float]:
+        found = depth_metrics(scene["depth"], scene["truth"], scene["valid"], align="none" if metric else "median")
+        if "cameras" in scene and len(scene["poses"]) > 1 and np.isfinite(scene["poses"]).all():
+            errors = pose_errors(scene["cameras"], scene["poses"])
+            found |= {f"auc_{limit}": value for limit, value in pose_auc(errors, (3, 30)).items()}
+        return found
+
+    def validate(params: Params) -> dict[str, float]:
+        rows: list[dict[str, float]] = []
+        processes = {"process_index": jax.process_index(), "process_count": jax.process_count()}
+        with Batches(settings.data, seed=settings.seed, multiple_of=mesh.size, **processes) as batches:
+            for _ in range(settings.batches):
+                terms, seen = look(params, realise(next(batches).batch, batch_sharding(mesh)))
+                seen = process_allgather(seen, tiled=True)
+                rows.append({"loss" if name == "total" else name: float(value) for name, value in terms.items()})
+                rows += [of_scene({name: value[i] for name, value in seen.items()}) for i in range(len(seen["depth"]))]
+        names = dict.fromkeys(name for row in rows for name in row)
+        return {name: float(np.mean([row[name] for row in rows if name in row])) for name in names}
+
+    return validate

@@ -1,0 +1,179 @@
+"""Runs from their configuration to weights, and back to where they were stopped."""
+
+import csv
+import json
+import logging
+import os
+import pathlib
+import shutil
+import signal
+import subprocess
+import sys
+import time
+
+import jax
+import numpy as np
+import pytest
+import yaml
+from safetensors.numpy import load_file
+
+from da3jax import weights
+from da3jax.config import to_dict
+from da3jax.training import scenes as procedural
+from da3jax.training.loop import train
+from tests.training.tiny import DATA, run
+
+ROOT = pathlib.Path(__file__).parents[2]
+
+
+def rows(folder, stream="train"):
+    with (folder / f"{stream}.csv").open() as file:
+        return list(csv.DictReader(file))
+
+
+@pytest.fixture(scope="module")
+def photographs(tmp_path_factory):
+    """Three scenes on disk."""
+    folder = tmp_path_factory.mktemp("scenes")
+    draw = jax.jit(
+        lambda key: (
+            scene := procedural.sample_scene(key),
+            procedural.render(scene, procedural.sample_cameras(key, scene, 4, 28, 42), 28, 42),
+        )
+    )
+    for i in range(3):
+        procedural.write_scene(*draw(jax.random.key(i)), folder / str(i))
+    return folder
+
+
+def data_of(photographs, workers=0):
+    return DATA | {"sources": [{"type": "folder", "path": str(photographs)}], "workers": workers}
+
+
+@pytest.fixture(scope="module")
+def straight(photographs, tmp_path_factory):
+    """A run of six steps without interruption."""
+    folder = tmp_path_factory.mktemp("straight") / "run"
+    train(run(folder, steps=6, data=data_of(photographs), validation={"data": data_of(photographs), "batches": 1, "every": 3}))
+    return folder
+
+
+def test_a_run_leaves_weights_and_what_it_measured(straight):
+    params, config = weights.load(straight / "weights-6")
+    assert config == run(straight).model
+    assert all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(params))
+    found = rows(straight)
+    assert [int(row["step"]) for row in found] == [1, 2, 3, 4, 5, 6]
+    assert {"total", "depth", "ray", "camera", "gradient_norm", "learning_rate"} <= set(found[0])
+    np.testing.assert_allclose([float(row["learning_rate"]) for row in found[:3]], [5e-4, 7.5e-4, 1e-3], rtol=1e-6)
+    looked = rows(straight, "validation")
+    assert [int(row["step"]) for row in looked] == [3, 6]
+    assert 0 < float(looked[-1]["abs_rel"]) < 10
+    assert {"loss", "delta1", "auc_3", "auc_30"} <= set(looked[0])
+
+
+def begin(folder, config):
+    path = folder.with_suffix(".yaml")
+    path.write_text(yaml.safe_dump(to_dict(config)))
+    command = [sys.executable, "-m", "da3jax", "train", str(path)]
+    env = os.environ | {"JAX_DISABLE_MOST_OPTIMIZATIONS": "1"}
+    return subprocess.Popen(command, cwd=ROOT, env=env, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+
+
+def wait_for(condition, process):
+    for _ in range(3000):
+        if condition():
+            return
+        assert process.poll() is None, process.communicate()[1]
+        time.sleep(0.05)
+    raise TimeoutError
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+def test_a_killed_run_goes_on_bit_for_bit(photographs, straight, tmp_path, workers):
+    fields = {"steps": 6, "data": data_of(photographs, workers), "checkpoint_every": 2}
+    folder = tmp_path / "run"
+    process = begin(folder, run(folder, **fields))
+    wait_for(lambda: (folder / "checkpoints" / "2").is_dir(), process)
+    process.send_signal(signal.SIGKILL)
+    process.communicate()
+    train(run(folder, **fields))
+    expected, found = (load_file(path / "weights-6" / "model.safetensors") for path in (straight, folder))
+    assert expected.keys() == found.keys()
+    for name in expected:
+        np.testing.assert_array_equal(found[name], expected[name], err_msg=name)
+    for row, other in zip(rows(folder), rows(straight), strict=True):
+        assert row["total"] == other["total"]
+
+
+def test_ctrl_c_saves_and_says_how_to_go_on(photographs, tmp_path):
+    folder = tmp_path / "run"
+    process = begin(folder, run(folder, steps=100_000, data=data_of(photographs)))
+    wait_for(lambda: (folder / "train.csv").exists() and len(rows(folder)) >= 2, process)
+    process.send_signal(signal.SIGINT)
+    said = process.communicate(timeout=120)[1]
+    assert process.returncode == 130
+    step = int(said.split("interrupted after step ")[1].split(",")[0])
+    assert "which is saved; the same command goes on from there" in said
+    assert (folder / "checkpoints" / str(step)).is_dir()
+
+
+def test_a_loss_that_is_not_finite_stops_and_leaves_the_batch_and_the_state(photographs, tmp_path):
+    config = run(
+        tmp_path / "run", steps=50, data=data_of(photographs), optimizer={"learning_rate": 1e30, "warmup_steps": 0, "clip_norm": None}
+    )
+    with pytest.raises(
+        FloatingPointError, match=r"step \d+ is not finite \(.*\); its batch is in .*not-finite-\d+.npz, the state before it is saved"
+    ):
+        train(config)
+    kept = np.load(next((tmp_path / "run").glob("not-finite-*.npz")))
+    assert kept["images"].shape == (8, 2, 28, 42, 3)
+    assert kept["targets_depth"].shape == (8, 2, 28, 42)
+    assert any(path.name.isdigit() for path in (tmp_path / "run" / "checkpoints").iterdir())
+
+
+def test_a_finished_run_is_left_as_it_is(straight, photographs, caplog):
+    before = (straight / "train.csv").read_text()
+    with caplog.at_level(logging.INFO, "da3jax"):
+        assert train(run(straight, steps=6, data=data_of(photographs))) == straight / "weights-6"
+    assert "all 6 steps are taken already" in caplog.text
+    assert (straight / "train.csv").read_text() == before
+
+
+def test_a_broken_image_is_skipped_and_named(photographs, tmp_path, caplog):
+    shutil.copytree(photographs, tmp_path / "scenes")
+    (tmp_path / "scenes" / "1" / "images" / "0002.png").write_bytes(b"no image")
+    with caplog.at_level(logging.WARNING, "da3jax"):
+        train(run(tmp_path / "run", steps=6, data=data_of(tmp_path / "scenes")))
+    assert "skipped: " in caplog.text
+    assert "0002.png" in caplog.text
+
+
+def test_another_network_in_the_same_folder_is_refused(straight, photographs, tmp_path):
+    shutil.copytree(straight, tmp_path / "run")
+    model = json.loads(json.dumps(to_dict(run(straight).model)))
+    model["head"]["features"] = 16
+    with pytest.raises(ValueError, match=r"is of another configuration: .* there, .* here; name another folder"):
+        train(run(tmp_path / "run", steps=8, data=data_of(photographs), model=model))
+
+
+def test_fine_tuning_starts_from_weights_and_leaves_the_backbone(straight, photographs, tmp_path):
+    fields = {"steps": 2, "data": data_of(photographs), "start_from": str(straight / "weights-6")}
+    train(run(tmp_path / "run", optimizer={"freeze": ["^backbone/"], "warmup_steps": 0}, **fields))
+    before, after = (weights.load(folder)[0] for folder in (straight / "weights-6", tmp_path / "run" / "weights-2"))
+    jax.tree.map(np.testing.assert_array_equal, after["backbone"], before["backbone"])
+    assert np.abs(np.asarray(after["head"]["neck"]["kernel"]) - np.asarray(before["head"]["neck"]["kernel"])).max() > 1e-4
+
+
+def test_finetune_without_weights_says_what_is_missing(tmp_path):
+    (tmp_path / "c.yaml").write_text(yaml.safe_dump(to_dict(run(tmp_path / "run"))))
+    done = subprocess.run(
+        [sys.executable, "-m", "da3jax", "finetune", str(tmp_path / "c.yaml")],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        env=os.environ,
+        timeout=300,
+    )
+    assert done.returncode == 1
+    assert "c.yaml has no start_from, the weights to fine-tune; add start_from=depth-anything/DA3-SMALL" in done.stderr
