@@ -70,6 +70,7 @@ class TrainConfig:
     checkpoint_every: int = 1000
     keep_last: int = 2
     keep_best: int = 1
+    """Of those that were validated: with the least error of depth."""
     tensorboard: bool = False
 
     def __post_init__(self):

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import contextlib
+import logging
 import signal
 import threading
 from collections.abc import Iterator
+
+logger = logging.getLogger(__name__)
 
 SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
@@ -29,6 +32,7 @@ def heard_between_steps() -> Iterator[Interruption]:
 
     def note(number: int, frame: object) -> None:
         interruption.wanted = True
+        logger.warning("stops after this step; interrupt again to stop at once")
         for which in SIGNALS:
             signal.signal(which, before[which])
 

@@ -59,7 +59,7 @@ def train(config: TrainConfig, *, report: Report = lambda step, metrics: None) -
         report: called with the step and what is logged, whenever there is something.
 
     Raises:
-        FloatingPointError: loss or gradients are not finite; the state before that is saved.
+        FloatingPointError: loss or gradients are not finite; the state before that is saved, and goes on with the batch after.
         ValueError: something in the configuration, the data or the weights that does not fit; a sentence says what.
         OSError: something cannot be read or written. What was saved before is still there.
     """
@@ -88,7 +88,6 @@ def train(config: TrainConfig, *, report: Report = lambda step, metrics: None) -
         state, take_step, validate = _prepare(config, mesh, checkpoints, batches)
         step = int(state.step)
         log = stack.enter_context(MetricsLog(folder, resume=step, tensorboard=config.tensorboard)) if jax.process_index() == 0 else None
-        metrics: dict[str, float] = {}
         began, first = time.perf_counter(), step
         while step < config.steps:
             loaded = next(batches)
@@ -108,13 +107,13 @@ def train(config: TrainConfig, *, report: Report = lambda step, metrics: None) -
                 values["skipped"] = float(len(loaded.skipped))
                 values["seconds"] = (time.perf_counter() - began) / (step - first)
                 _tell(log, "train", step, values, report)
+            looked = {}
             if validate is not None and (step % config.validation.every == 0 or last):
-                metrics = validate(averaged_params(state, config.optimizer))
-                _tell(log, "validation", step, metrics, report)
+                looked = validate(averaged_params(state, config.optimizer))
+                _tell(log, "validation", step, looked, report)
             if step % config.checkpoint_every == 0 or last or interruption.wanted:
-                named = {f"validation/{name}": value for name, value in metrics.items()}
-                checkpoints.save(step, state, batches.get_state(), named or None)
-                metrics = {}
+                named = {f"validation/{name}": value for name, value in looked.items()}
+                checkpoints.save(step, state, batches.get_state(), named)
             if interruption.wanted and not last:
                 checkpoints.wait()
                 raise KeyboardInterrupt(f"interrupted after step {step}, which is saved; the same command goes on from there")

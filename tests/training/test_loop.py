@@ -132,6 +132,13 @@ def test_a_loss_that_is_not_finite_stops_and_leaves_the_batch_and_the_state(phot
     assert any(path.name.isdigit() for path in (tmp_path / "run" / "checkpoints").iterdir())
 
 
+def test_blocks_in_a_loop_of_the_program_are_taught_the_same(straight, photographs, tmp_path):
+    train(run(tmp_path / "run", steps=2, data=data_of(photographs), stack_layers=True))
+    found, expected = ([float(row["total"]) for row in rows(folder)][:2] for folder in (tmp_path / "run", straight))
+    np.testing.assert_allclose(found, expected, rtol=1e-4)
+    assert weights.load(tmp_path / "run" / "weights-2")[1] == run(straight).model
+
+
 def test_a_finished_run_is_left_as_it_is(straight, photographs, caplog):
     before = (straight / "train.csv").read_text()
     with caplog.at_level(logging.INFO, "da3jax"):
