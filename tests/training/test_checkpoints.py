@@ -214,6 +214,8 @@ def test_fingerprints_do_not_depend_on_the_mesh_and_find_a_flip_and_an_exchange(
             flipped = bits.copy()
             flipped[place] ^= np.uint32(1 << bit)
             assert np.any(np.asarray(fingerprints({"x": jnp.asarray(flipped)})["x"]) != expected)
-    exchanged = bits.copy()
+    exchanged, opposite = bits.copy(), bits.copy()
     exchanged[[0, 1]] = exchanged[[1, 0]]
-    assert np.any(np.asarray(fingerprints({"x": jnp.asarray(exchanged)})["x"]) != expected)
+    opposite[[0, 15], [0, 23]] ^= np.uint32(1 << 31)
+    for changed in (exchanged, opposite, bits ^ np.uint32(1 << 31)):
+        assert np.any(np.asarray(fingerprints({"x": jnp.asarray(changed)})["x"]) != expected, axis=-1)
