@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import contextlib
+import hashlib
+import json
 import logging
 import math
 import pathlib
 import secrets
 import shutil
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import jax
 import orbax.checkpoint as ocp
-from orbax.checkpoint.checkpoint_managers import AnyPreservationPolicy, BestN, LatestN
+from orbax.checkpoint.checkpoint_managers import AnyPreservationPolicy, LatestN, PreservationPolicy
 
 from da3jax.training.fingerprint import fingerprints
 
@@ -25,7 +28,7 @@ class Checkpoints:
     """Orbax checkpoints of a run, a folder a step; a context manager, at whose end all is written.
 
     Orbax restores a flipped bit without a word, and takes an empty folder for the latest checkpoint. So a fingerprint of each leaf lies
-    beside the arrays, and `restore` goes back to the newest step that is whole.
+    beside the arrays, in a description with a hash of its own, and `restore` goes back to the newest step that is whole.
 
     Args:
         folder: made if it is not there.
@@ -37,19 +40,17 @@ class Checkpoints:
     def __init__(self, folder: pathlib.Path, *, keep_last: int = 2, keep_best: int = 1, best: str = "loss"):
         self._folder = pathlib.Path(folder).resolve()
         self._best = best
-        policy = [LatestN(n=keep_last)]
-        if keep_best:
-            policy.append(
-                BestN(get_metric_fn=lambda metrics: metrics[best], reverse=True, n=keep_best, keep_checkpoints_without_metrics=False)
-            )
-        self._options = ocp.CheckpointManagerOptions(
-            preservation_policy=AnyPreservationPolicy(policy), create=True, cleanup_tmp_directories=True
-        )
+        self._values: dict[int, float] = {}
+        policy = AnyPreservationPolicy([LatestN(n=keep_last), _Least(self._values, keep_best)])
+        self._options = ocp.CheckpointManagerOptions(preservation_policy=policy, create=True, cleanup_tmp_directories=True)
         self._writing: int | None = None
         try:
             self._manager = ocp.CheckpointManager(self._folder, options=self._options)
         except OSError as error:
             raise OSError(f"the folder of checkpoints {self._folder} cannot be made: {error.strerror or error}") from error
+        for step in self._manager.all_steps():
+            with contextlib.suppress(Exception):  # damaged, of which `restore` speaks
+                self._remember(step, self._about(step)["best"])
 
     def save(self, step: int, state: Any, data_state: Mapping[str, Any], metrics: Mapping[str, float] | None = None) -> None:
         """Begins to write a state; returns as soon as the state may change.
@@ -71,21 +72,25 @@ class Checkpoints:
             raise OSError(
                 f"the checkpoint of step {step} needs {size / 1e6:,.0f} MB, and the disk of {self._folder} has {free / 1e6:,.0f} MB free"
             )
+        value = float((metrics or {}).get(self._best, math.nan))
         found = jax.device_get(fingerprints(state))
-        about = {
-            "data": dict(data_state),
-            "leaves": {
-                name: {"shape": list(leaf.shape), "dtype": leaf.dtype.name, "fingerprint": found[name].tolist()}
-                for name, leaf in _by_path(state).items()
-            },
-        }
-        value = (metrics or {}).get(self._best, math.nan)
+        content = json.dumps(
+            {
+                "data": dict(data_state),
+                "best": value,
+                "leaves": {
+                    name: {"shape": list(leaf.shape), "dtype": leaf.dtype.name, "fingerprint": found[name].tolist()}
+                    for name, leaf in _by_path(state).items()
+                },
+            }
+        )
+        about = {"content": content, "sha256": _sha256(content)}
         self._writing = step
+        self._remember(step, value)
         try:
             self._manager.save(
                 step,
                 args=ocp.args.Composite(**{STATE: ocp.args.StandardSave(_copied(state)), ABOUT: ocp.args.JsonSave(about)}),
-                metrics=dict(metrics) if math.isfinite(value) else None,
                 force=True,
             )
         except Exception as error:
@@ -118,7 +123,7 @@ class Checkpoints:
         steps, broken = sorted(self._manager.all_steps(), reverse=True), []
         for step in steps:
             try:
-                about = self._manager.restore(step, args=ocp.args.Composite(**{ABOUT: ocp.args.JsonRestore()}))[ABOUT]
+                about = self._about(step)
                 described, data_state = about["leaves"], about["data"]
             except Exception as error:  # of any kind: a damaged file can break any part of the reader
                 broken.append((step, _line(error)))
@@ -159,9 +164,23 @@ class Checkpoints:
     def __exit__(self, kind: type | None, *_: object) -> None:
         try:
             self.close()
-        except OSError:
-            if kind is None:  # else the run has ended for another reason, which is told
+        except OSError as error:
+            if kind is None:
                 raise
+            logger.warning("%s", error)  # the run has ended for another reason, which is what is raised
+
+    def _about(self, step: int) -> dict[str, Any]:
+        """The description of a step; an exception of any kind where it is damaged."""
+        about = self._manager.restore(step, args=ocp.args.Composite(**{ABOUT: ocp.args.JsonRestore()}))[ABOUT]
+        if _sha256(about["content"]) != about["sha256"]:
+            raise ValueError("its description differs from its SHA-256")
+        return json.loads(about["content"])
+
+    def _remember(self, step: int, value: float) -> None:
+        """What the step is compared by when the best is kept."""
+        self._values.pop(step, None)  # of a checkpoint that this one is in place of
+        if math.isfinite(value):
+            self._values[step] = value
 
     def _check(self, step: int, described: dict[str, Any], like: Any) -> None:
         wanted = {name: (list(leaf.shape), leaf.dtype.name) for name, leaf in _by_path(like).items()}
@@ -184,8 +203,21 @@ class Checkpoints:
 
     def _failure(self, error: Exception) -> OSError:
         step, self._writing = self._writing, None
-        reason = getattr(error, "strerror", None) or _line(error)
+        self._manager.reload()  # it has forgotten those that would have been removed after this one
+        reason = getattr(error, "strerror", None) or _line(error).rsplit(": ", 1)[-1].split(" [")[0]  # without the paths before it
         return OSError(f"the checkpoint of step {step} cannot be written into {self._folder}: {reason}; those before it are still there")
+
+
+class _Least(PreservationPolicy):
+    """Keeps the steps of the least values. Orbax's `BestN` knows no metrics of an earlier process, or warns at each step without them."""
+
+    def __init__(self, values: Mapping[int, float], n: int):
+        self._values, self._n = values, n
+
+    def should_preserve(self, checkpoints: Sequence[Any], *, context: Any) -> list[bool]:
+        known = [checkpoint.step for checkpoint in checkpoints if checkpoint.step in self._values]
+        best = sorted(known, key=lambda step: (self._values[step], -step))[: self._n]
+        return [checkpoint.step in best for checkpoint in checkpoints]
 
 
 def _copied(state: Any) -> Any:
@@ -198,6 +230,10 @@ def _copied(state: Any) -> Any:
 def _by_path(tree: Any) -> dict[str, Any]:
     leaves = jax.tree_util.tree_leaves_with_path(tree)
     return {jax.tree_util.keystr(path, simple=True, separator="/"): leaf for path, leaf in leaves}
+
+
+def _sha256(text: str) -> str:
+    return hashlib.sha256(text.encode()).hexdigest()
 
 
 def _described(leaf: tuple | None) -> str:

@@ -1,3 +1,4 @@
+import gc
 import logging
 import os
 import pathlib
@@ -91,6 +92,26 @@ def test_the_last_and_the_best_stay(folder):
     assert steps_in(folder) == [2, 5, 6]
 
 
+def test_the_best_stays_when_another_process_goes_on(folder):
+    for steps in ((1, 2), (3, 4), (5, 6)):
+        with Checkpoints(folder, keep_last=1, keep_best=1) as checkpoints:
+            for step in steps:
+                checkpoints.save(step, state_of(step), {}, {"loss": abs(step - 3.2)})
+    assert steps_in(folder) == [3, 6]
+
+
+def test_a_step_saved_again_is_compared_by_what_it_is_now(folder):
+    with Checkpoints(folder, keep_last=3) as checkpoints:
+        for step in (1, 2, 3):
+            checkpoints.save(step, state_of(step), {}, {"loss": -step})
+    damage_bit(folder / "3")
+    with Checkpoints(folder, keep_last=1) as checkpoints:
+        assert checkpoints.restore(like())[0] == 2
+        for step in (3, 4):
+            checkpoints.save(step, state_of(step), {}, {"loss": 0})
+    assert steps_in(folder) == [2, 4]
+
+
 def test_a_state_goes_from_one_mesh_to_another(folder):
     split = NamedSharding(make_mesh(2, 4), PartitionSpec("fsdp"))
     other = NamedSharding(make_mesh(4, 2), PartitionSpec(None, "fsdp"))
@@ -124,7 +145,16 @@ def damage_about(step):
     (step / "about" / "metadata").write_text("{")
 
 
-@pytest.mark.parametrize("damage", [damage_bit, damage_cut, damage_empty, damage_about])
+def damage_data_state(step):
+    path = step / "about" / "metadata"
+    content = path.read_bytes()
+    assert content.count(b'next\\": 3') == 1
+    path.write_bytes(content.replace(b'next\\": 3', b'next\\": 2'))
+
+
+@pytest.mark.parametrize("damage", [damage_bit, damage_cut, damage_empty, damage_about, damage_data_state])
+# where several arrays cannot be read, Orbax leaves at the first, and the others find its event loop closed
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
 def test_a_damaged_step_is_named_and_the_one_before_is_taken(filled, damage, caplog):
     damage(filled / "3")
     with Checkpoints(filled, keep_last=3) as checkpoints, caplog.at_level(logging.WARNING, "da3jax"):
@@ -136,6 +166,7 @@ def test_a_damaged_step_is_named_and_the_one_before_is_taken(filled, damage, cap
         checkpoints.save(3, state_of(30), {"next": 4})  # the run comes by again
         checkpoints.wait()
         assert_equal(checkpoints.restore(like())[1], state_of(30))
+    gc.collect()  # what Orbax has left is complained of here rather than in another test
 
 
 def test_where_no_step_is_whole_the_sentence_says_so(filled):
@@ -162,21 +193,30 @@ import os, resource, signal, sys
 import jax, jax.numpy as jnp
 from da3jax.training.checkpoints import Checkpoints
 
-with Checkpoints(sys.argv[1]) as checkpoints:
+with Checkpoints(sys.argv[1], keep_last=1) as checkpoints:
     checkpoints.save(1, {"kernel": jnp.ones((4, 4))}, {})
     checkpoints.wait()
-    if sys.argv[2] == "full":
+    if sys.argv[2] != "kill":
         signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
-        resource.setrlimit(resource.RLIMIT_FSIZE, (200_000, 200_000))  # as a full disk does: a file that cannot grow
+        unlimited, most = resource.getrlimit(resource.RLIMIT_FSIZE)
+        resource.setrlimit(resource.RLIMIT_FSIZE, (200_000, most))  # as a full disk does: a file that cannot grow
     checkpoints.save(2, {"kernel": jax.random.normal(jax.random.key(0), (2048, 2048))}, {})
     if sys.argv[2] == "kill":
         os.kill(os.getpid(), signal.SIGKILL)
+    if sys.argv[2] == "interrupt":
+        raise KeyboardInterrupt
+    if sys.argv[2] == "room":
+        try:
+            checkpoints.wait()
+        except OSError as error:
+            print(error)
+        resource.setrlimit(resource.RLIMIT_FSIZE, (unlimited, most))
+        checkpoints.save(2, {"kernel": jnp.full((4, 4), 2.0)}, {})
 """
 
 
-@pytest.mark.parametrize("end", ["full", "kill"])
-def test_a_full_disk_or_a_kill_leaves_the_step_before(folder, end):
-    done = subprocess.run(
+def run_until(end, folder):
+    return subprocess.run(
         [sys.executable, "-c", textwrap.dedent(SCRIPT), str(folder), end],
         capture_output=True,
         text=True,
@@ -184,16 +224,38 @@ def test_a_full_disk_or_a_kill_leaves_the_step_before(folder, end):
         cwd=pathlib.Path(__file__).parents[2],
         env=os.environ | {"JAX_PLATFORMS": "cpu"},
     )
-    if end == "full":
-        assert "OSError: the checkpoint of step 2 cannot be written into" in done.stderr
-        assert "those before it are still there" in done.stderr
-    else:
-        assert done.returncode == -9
+
+
+def kernel_in(folder):
     sharding = jax.sharding.SingleDeviceSharding(jax.devices()[0])
     with Checkpoints(folder) as checkpoints:
         step, state, _ = checkpoints.restore({"kernel": jax.ShapeDtypeStruct((4, 4), jnp.float32, sharding=sharding)})
+    return step, np.asarray(state["kernel"])
+
+
+FULL = "the checkpoint of step 2 cannot be written into {}: File too large; those before it are still there\n"
+
+
+@pytest.mark.parametrize("end", ["full", "interrupt", "kill"])
+def test_a_full_disk_or_a_kill_leaves_the_step_before(folder, end):
+    done = run_until(end, folder)
+    if end == "kill":
+        assert done.returncode == -9
+    else:
+        assert FULL.format(folder) in done.stderr
+        assert ("KeyboardInterrupt" if end == "interrupt" else "OSError: the checkpoint") in done.stderr.splitlines()[-1]
+    step, kernel = kernel_in(folder)
     assert step == 1
-    np.testing.assert_array_equal(state["kernel"], np.ones((4, 4)))
+    np.testing.assert_array_equal(kernel, np.ones((4, 4)))
+
+
+def test_once_the_disk_has_room_the_step_is_saved_and_the_one_before_removed(folder):
+    done = run_until("room", folder)
+    assert (done.returncode, done.stdout) == (0, FULL.format(folder))
+    step, kernel = kernel_in(folder)
+    assert step == 2
+    np.testing.assert_array_equal(kernel, np.full((4, 4), 2))
+    assert steps_in(folder) == [2]
 
 
 def test_a_folder_that_cannot_be_made_is_named(tmp_path):
