@@ -69,7 +69,6 @@ def train(config: TrainConfig, *, report: Report = lambda step, metrics: None) -
     if finished.exists():
         logger.info("all %d steps are taken already", config.steps)
         return finished
-    _remember(config, folder)
     mesh = make_mesh(config.mesh.data, config.mesh.fsdp)
     with contextlib.ExitStack() as stack:
         batches = stack.enter_context(
@@ -86,11 +85,13 @@ def train(config: TrainConfig, *, report: Report = lambda step, metrics: None) -
         )
         interruption = stack.enter_context(heard_between_steps())
         state, take_step, validate = _prepare(config, mesh, checkpoints, batches)
+        _remember(config, folder)
         step = int(state.step)
         log = stack.enter_context(MetricsLog(folder, resume=step, tensorboard=config.tensorboard)) if jax.process_index() == 0 else None
-        began, first = time.perf_counter(), step
+        began, first, skipped = time.perf_counter(), step, 0
         while step < config.steps:
             loaded = next(batches)
+            skipped += len(loaded.skipped)
             for sentence in loaded.skipped:
                 logger.warning("skipped: %s", sentence)
             batch = realise(loaded.batch, batch_sharding(mesh))
@@ -104,7 +105,7 @@ def train(config: TrainConfig, *, report: Report = lambda step, metrics: None) -
 
             last = step == config.steps
             if step % config.log_every == 0 or last:
-                values["skipped"] = float(len(loaded.skipped))
+                values["skipped"] = float(skipped)
                 values["seconds"] = (time.perf_counter() - began) / (step - first)
                 _tell(log, "train", step, values, report)
             looked = {}

@@ -160,8 +160,10 @@ def test_another_network_in_the_same_folder_is_refused(straight, photographs, tm
     shutil.copytree(straight, tmp_path / "run")
     model = json.loads(json.dumps(to_dict(run(straight).model)))
     model["head"]["features"] = 16
+    before = (tmp_path / "run" / "config.yaml").read_text()
     with pytest.raises(ValueError, match=r"is of another configuration: .* there, .* here; name another folder"):
         train(run(tmp_path / "run", steps=8, data=data_of(photographs), model=model))
+    assert (tmp_path / "run" / "config.yaml").read_text() == before
 
 
 def test_fine_tuning_starts_from_weights_and_leaves_the_backbone(straight, photographs, tmp_path):
