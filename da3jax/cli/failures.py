@@ -20,5 +20,5 @@ def failures_in_a_sentence() -> Iterator[None]:
         typer.echo(f"da3jax: error: {error}", err=True)
         raise typer.Exit(1) from error
     except KeyboardInterrupt as error:
-        typer.echo(f"da3jax: {error or 'interrupted; nothing half-written was left behind'}", err=True)
+        typer.echo(f"da3jax: {str(error) or 'interrupted; nothing half-written was left behind'}", err=True)
         raise typer.Exit(130) from error
