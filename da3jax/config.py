@@ -352,6 +352,7 @@ def _tuple(kinds: tuple, value: Any, path: str) -> tuple:
     """`value`, a list, as a tuple of these types; with an ellipsis at the end of any length."""
     any_length = kinds[-1] is Ellipsis
     if not isinstance(value, list | tuple) or not (any_length or len(value) == len(kinds)):
-        raise ValueError(f"{path} is {value!r}; it is a list" + ("" if any_length else f" of {len(kinds)}"))
+        what = {int: " integers", float: " numbers"}.get(kinds[0], "")
+        raise ValueError(f"{path} is {value!r}; it is a list" + (" of" * bool(what) if any_length else f" of {len(kinds)}") + what)
     each = kinds[:1] * len(value) if any_length else kinds
     return tuple(_value(kind, item, f"{path}[{i}]") for i, (kind, item) in enumerate(zip(each, value, strict=True)))
