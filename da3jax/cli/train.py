@@ -40,7 +40,7 @@ def run(source: str, overrides: list[str], defaults: Mapping[str, Any], *, from_
     from da3jax.training.loop import train
 
     console = Console(stderr=True)
-    logging.basicConfig(format="%(message)s", level=logging.WARNING)
+    logging.basicConfig(format="%(message)s", level=logging.WARNING, force=True)  # Grain may have set it up
     logging.getLogger("da3jax").setLevel(logging.INFO)
     use_compilation_cache()
     settings = load_train_config(source, overrides, defaults=defaults)
