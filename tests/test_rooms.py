@@ -11,6 +11,7 @@ import pytest
 PACKAGE = pathlib.Path(__file__).parent.parent / "da3jax"
 
 ROWS = (
+    ("schema",),
     ("config", "types"),
     ("ops", "geometry"),
     ("parallel",),
@@ -27,9 +28,9 @@ ROWS = (
 
 ABOVE = {room: {name for row in ROWS[:i] for name in row} for i, row in enumerate(ROWS) for room in row}
 ABOVE |= {
-    "parallel": {"config", "types", "ops"},
-    "inputs": {"config", "types", "geometry"},
-    "outputs": {"config", "types", "geometry"},
+    "parallel": {"schema", "config", "types", "ops"},
+    "inputs": {"schema", "config", "types", "geometry"},
+    "outputs": {"schema", "config", "types", "geometry"},
     "__init__": set(ABOVE) - {"cli", "__init__", "__main__"},
 }
 OURS_ELSEWHERE = ("convert", "configs", "tests", "benchmarks")

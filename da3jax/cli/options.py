@@ -11,8 +11,9 @@ from typing import Annotated, Any
 import typer
 
 from da3jax.cli.failures import failures_in_a_sentence
-from da3jax.config import REF_VIEW_STRATEGIES, one_of
+from da3jax.config import REF_VIEW_STRATEGIES
 from da3jax.inputs.preprocess import METHODS
+from da3jax.schema import one_of
 
 IMAGE_EXTENSIONS = "png,jpg,jpeg,webp,bmp,tif,tiff"
 

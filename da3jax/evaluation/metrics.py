@@ -7,7 +7,7 @@ from typing import Literal
 
 import numpy as np
 
-from da3jax.config import one_of
+from da3jax.schema import one_of
 
 COINCIDENT = 1e-6  # a translation this small beside the largest is rounding: float32 keeps 6e-8 of the largest
 

@@ -10,8 +10,9 @@ from operator import index
 import jax
 import numpy as np
 
-from da3jax.config import PATCH_SIZE, REF_VIEW_STRATEGIES, Config, NestedConfig, one_of
+from da3jax.config import PATCH_SIZE, REF_VIEW_STRATEGIES, Config, NestedConfig
 from da3jax.inference.program import Task
+from da3jax.schema import one_of
 from da3jax.types import Views
 
 logger = logging.getLogger(__name__)

@@ -6,8 +6,8 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from da3jax.config import one_of
 from da3jax.inputs.images import ImageLike, describe, read_image
+from da3jax.schema import one_of
 
 
 def check_markers(images: Sequence[ImageLike], dictionary: str = "DICT_4X4_50") -> None:

@@ -12,7 +12,7 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from da3jax.config import one_of
+from da3jax.schema import one_of
 
 _MODELS = {
     "SIMPLE_PINHOLE": 3,

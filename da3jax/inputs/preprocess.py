@@ -12,11 +12,12 @@ from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 
-from da3jax.config import PATCH_SIZE, one_of
+from da3jax.config import PATCH_SIZE
 from da3jax.inputs.cameras import Matrices, check_extrinsics, check_intrinsics
 from da3jax.inputs.exif import intrinsics_from_exif
 from da3jax.inputs.images import ImageLike, describe, read_image
 from da3jax.inputs.resize import resize_area, resize_cubic
+from da3jax.schema import one_of
 from da3jax.types import Views
 
 METHODS = ("upper_bound_resize", "lower_bound_resize", "upper_bound_crop", "lower_bound_crop")

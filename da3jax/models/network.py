@@ -9,7 +9,7 @@ import jax
 import jax.numpy as jnp
 from flax import linen as nn
 
-from da3jax.config import PATCH_SIZE, REF_VIEW_STRATEGIES, Config, DualDPTConfig, ModelConfig, NestedConfig, one_of
+from da3jax.config import PATCH_SIZE, REF_VIEW_STRATEGIES, Config, DualDPTConfig, ModelConfig, NestedConfig
 from da3jax.geometry import decode_pose
 from da3jax.models.backbone import Backbone
 from da3jax.models.by_views import as_function
@@ -21,6 +21,7 @@ from da3jax.models.layers import Attend
 from da3jax.models.sky import fill_sky
 from da3jax.models.stacking import is_stacked, unstack_layers
 from da3jax.ops.attention import attention
+from da3jax.schema import one_of
 from da3jax.types import NetworkOutput, Params
 
 DTYPES = ("float32", "bfloat16")

@@ -10,7 +10,8 @@ import jax
 import jax.numpy as jnp
 from jax.export import is_symbolic_dim
 
-from da3jax.config import REF_VIEW_STRATEGIES, one_of
+from da3jax.config import REF_VIEW_STRATEGIES
+from da3jax.schema import one_of
 
 MIN_VIEWS = 3
 """With fewer views the first is the reference."""

@@ -7,11 +7,11 @@ import pathlib
 import jax
 import numpy as np
 
-from da3jax.config import one_of
 from da3jax.outputs.atomic import check_writable
 from da3jax.outputs.depth_vis import write_depth_vis
 from da3jax.outputs.glb import write_glb
 from da3jax.outputs.npz import write_mini_npz, write_npz
+from da3jax.schema import one_of
 from da3jax.types import Prediction
 
 __all__ = ["FORMATS", "check_formats", "check_options", "check_writable", "export"]

@@ -10,8 +10,9 @@ from typing import Any, Literal
 
 import yaml
 
-from da3jax.config import ModelConfig, NestedConfig, from_dict, load_config, one_of, read_yaml, to_dict
+from da3jax.config import ModelConfig, NestedConfig, load_config
 from da3jax.models.network import DTYPES
+from da3jax.schema import at_least, from_dict, merge, one_of, read_yaml, to_dict
 from da3jax.training.data import DataConfig
 from da3jax.training.losses import LOSSES, LossConfig
 from da3jax.training.optimizer import OptimizerConfig
@@ -38,7 +39,7 @@ class ValidationConfig:
 
     def __post_init__(self):
         for name in ("batches", "every"):
-            _at_least(f"validation.{name}", getattr(self, name), 1)
+            at_least(f"validation.{name}", getattr(self, name), 1)
 
 
 @dataclass(frozen=True)
@@ -75,8 +76,8 @@ class TrainConfig:
 
     def __post_init__(self):
         for name in ("steps", "log_every", "checkpoint_every", "keep_last"):
-            _at_least(name, getattr(self, name), 1)
-        _at_least("keep_best", self.keep_best, 0)
+            at_least(name, getattr(self, name), 1)
+        at_least("keep_best", self.keep_best, 0)
         if self.dtype is not None:
             one_of("dtype", self.dtype, DTYPES)
         if not self.folder:
@@ -109,7 +110,7 @@ def load_train_config(
     else:
         path = find_config(source)
         fields, name = read_yaml(path), path.stem
-    fields = _merge(_merge({"folder": f"runs/{name}"}, defaults), fields)
+    fields = merge(merge({"folder": f"runs/{name}"}, defaults), fields)
     for override in overrides:
         fields = _overridden(fields, override)
     if "model" in fields:
@@ -122,7 +123,7 @@ def load_train_config(
         losses = {"preset": losses} if isinstance(losses, str) else dict(losses)
         preset = losses.pop("preset")
         one_of("losses.preset", preset, LOSSES)
-        fields["losses"] = _merge(to_dict(LOSSES[preset]), losses)
+        fields["losses"] = merge(to_dict(LOSSES[preset]), losses)
     return from_dict(TrainConfig, fields)
 
 
@@ -169,13 +170,6 @@ def _flat(value: Any, path: str = "") -> dict[str, Any]:
     return {name: leaf for key, item in value.items() for name, leaf in _flat(item, f"{path}.{key}" if path else key).items()}
 
 
-def _merge(base: Any, override: Any) -> Any:
-    """`override` on top of `base`, dict by dict."""
-    if not isinstance(base, Mapping) or not isinstance(override, Mapping):
-        return override
-    return {**base, **{key: _merge(base.get(key), value) for key, value in override.items()}}
-
-
 def _overridden(fields: Mapping[str, Any], override: str) -> dict[str, Any]:
     key, equals, text = override.partition("=")
     if not equals or not key:
@@ -199,8 +193,3 @@ def _put(place: Any, names: list[str], value: Any, key: str) -> Any:
     if isinstance(place, str):  # a preset's name, of which something is to be another
         place = {"preset": place}
     return {**(place or {}), first: _put((place or {}).get(first), rest, value, key)}
-
-
-def _at_least(name: str, value: int, least: int) -> None:
-    if value < least:
-        raise ValueError(f"{name} is {value}; it is at least {least}")

@@ -10,8 +10,8 @@ import tempfile
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from da3jax.config import one_of
 from da3jax.outputs.atomic import atomic
+from da3jax.schema import one_of
 
 STREAMS = ("train", "validation")
 

@@ -11,7 +11,7 @@ import jax
 import optax
 from flax import traverse_util
 
-from da3jax.config import one_of
+from da3jax.schema import at_least, one_of
 from da3jax.types import Params
 
 DECAYED = "kernel"
@@ -76,8 +76,7 @@ class OptimizerConfig:
             if value is not None and not 0 <= value < 1:
                 raise ValueError(f"optimizer.{name} is {value}; it is from 0 to below 1")
         for name, least in (("warmup_steps", 0), ("accumulate", 1)):
-            if getattr(self, name) < least:
-                raise ValueError(f"optimizer.{name} is {getattr(self, name)}; it is at least {least}")
+            at_least(f"optimizer.{name}", getattr(self, name), least)
         for pattern in self.freeze:
             _check_pattern(pattern)
 

@@ -11,7 +11,8 @@ from typing import Any, NamedTuple
 import numpy as np
 from flax import traverse_util
 
-from da3jax.config import PATCH_SIZE, BackboneConfig, one_of
+from da3jax.config import PATCH_SIZE, BackboneConfig
+from da3jax.schema import one_of
 from da3jax.types import Params
 from da3jax.weights.keys import CONV, DENSE, NORM, PARAMETER, Layout
 from da3jax.weights.placement import Shardings, place

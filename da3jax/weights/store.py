@@ -7,7 +7,8 @@ import pathlib
 
 import jax
 
-from da3jax.config import Config, load_config, one_of, to_dict
+from da3jax.config import Config, load_config
+from da3jax.schema import one_of, to_dict
 from da3jax.types import Params
 from da3jax.weights import hub, orbax_store, safetensors_store
 from da3jax.weights.placement import Shardings

@@ -11,7 +11,7 @@ from typer.testing import CliRunner
 import da3jax
 from da3jax import weights
 from da3jax.cli import app
-from da3jax.config import to_dict
+from da3jax.schema import to_dict
 from da3jax.weights.orbax_store import save
 from tests.markers import draw_marker
 

@@ -8,8 +8,9 @@ import pytest
 from PIL import Image
 
 import da3jax
-from da3jax.config import NestedConfig, to_dict
+from da3jax.config import NestedConfig
 from da3jax.models.metric import fit_metric_scale, in_metres
+from da3jax.schema import to_dict
 from da3jax.weights.orbax_store import save
 
 SIZE = 56

@@ -18,7 +18,7 @@ import yaml
 from safetensors.numpy import load_file
 
 from da3jax import weights
-from da3jax.config import to_dict
+from da3jax.schema import to_dict
 from da3jax.training import scenes as procedural
 from da3jax.training.loop import train
 from tests.training.tiny import DATA, run

@@ -11,7 +11,8 @@ import time
 import jax
 import pytest
 
-from da3jax.config import load_config, to_dict
+from da3jax.config import load_config
+from da3jax.schema import to_dict
 from da3jax.weights import convert, load, orbax_store, save_pretrained
 from tests.weights.trees import equal
 

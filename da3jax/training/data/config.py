@@ -7,17 +7,13 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from da3jax.config import PATCH_SIZE
+from da3jax.schema import at_least
 from da3jax.training.scenes.paths import CameraRanges
 
 
 def _check_weight(weight: float) -> None:
     if not 0 <= weight < math.inf:
         raise ValueError(f"weight is {weight}; the weight of a source is a finite number from 0 on")
-
-
-def _at_least(name: str, value: int, least: int) -> None:
-    if value < least:
-        raise ValueError(f"{name} is {value}; it is at least {least}")
 
 
 @dataclass(frozen=True)
@@ -33,7 +29,7 @@ class ProceduralConfig:
 
     def __post_init__(self):
         _check_weight(self.weight)
-        _at_least("samples", self.samples, 1)
+        at_least("samples", self.samples, 1)
 
 
 @dataclass(frozen=True)
@@ -53,7 +49,7 @@ class FolderConfig:
         if not self.path:
             raise ValueError("path is empty; it is a folder that holds a folder for each scene")
         _check_weight(self.weight)
-        _at_least("window", self.window, 1)
+        at_least("window", self.window, 1)
         if not 0 < self.depth_scale < math.inf:
             raise ValueError(f"depth_scale is {self.depth_scale}; it is a positive number of metres")
 
@@ -136,5 +132,5 @@ class DataConfig:
         for size in self.sizes:
             if len(size) != 2 or any(side < PATCH_SIZE or side % PATCH_SIZE for side in size):
                 raise ValueError(f"a size is {size}; it is (height, width) in multiples of {PATCH_SIZE} pixels")
-        _at_least("batch_tokens", self.batch_tokens, 1)
-        _at_least("workers", self.workers, 0)
+        at_least("batch_tokens", self.batch_tokens, 1)
+        at_least("workers", self.workers, 0)

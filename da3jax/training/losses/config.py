@@ -9,7 +9,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal
 
-from da3jax.config import CANONICAL_FOCAL, one_of
+from da3jax.config import CANONICAL_FOCAL
+from da3jax.schema import at_least, one_of
 
 
 @dataclass(frozen=True)
@@ -102,8 +103,7 @@ class LossConfig:
             if not 0 <= getattr(self, name) <= 1:
                 raise ValueError(f"{name} is {getattr(self, name)}; a probability is a number from 0 to 1")
         for name, least in (("gradient_scales", 1), ("least_local_pixels", 2), ("teacher_from", 0)):
-            if getattr(self, name) < least:
-                raise ValueError(f"{name} is {getattr(self, name)}; it is at least {least}")
+            at_least(name, getattr(self, name), least)
         if any(level < 2 for level in self.local_levels):
             raise ValueError(f"local_levels are {list(self.local_levels)}; a level is 2 windows a side or more")
         if self.align_samples < 2 * max(self.local_levels, default=1):
