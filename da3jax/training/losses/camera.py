@@ -27,8 +27,6 @@ def ray_loss(
     """
     ray, target = keep(mask, ray, target)
     error = jnp.mean(jnp.abs(ray - target), axis=-1)
-    if confidence is None:
-        return masked_mean(error, mask)
     return confidence_loss(error, confidence, mask, reward=reward, max_confidence=max_confidence)
 
 
@@ -51,8 +49,6 @@ def point_loss(
     depth, target = keep(mask, depth, target)
     (points,) = keep(mask, points_from_rays(depth, ray))
     error = jnp.mean(jnp.abs(points - target), axis=-1)
-    if confidence is None:
-        return masked_mean(error, mask)
     return confidence_loss(error, confidence, mask, reward=reward, max_confidence=max_confidence)
 
 

@@ -9,15 +9,19 @@ from da3jax.training.losses.masked import keep, masked_mean
 
 
 def confidence_loss(
-    error: jax.Array, confidence: jax.Array, mask: jax.Array, *, reward: float, max_confidence: float | None = None
+    error: jax.Array, confidence: jax.Array | None, mask: jax.Array, *, reward: float, max_confidence: float | None = None
 ) -> jax.Array:
     """Mean () over the mask (...) of c · error − λ log c, for errors (...) from 0 on, confidences c (...) from 1 on and λ = `reward`.
+
+    Without a confidence it is the mean of the errors alone.
 
     It is least at c = λ / error, so where errors go to zero c grows without end, and with it the steps that the network takes.
     `max_confidence` ends that: a c above it counts as if it were the maximum, in both terms. Such a c has no gradient, except where the
     error asks for less than the maximum: there it is pulled down as it would be at the maximum, so that no pixel stays too sure for good.
     Source: Depth Anything 3, section 3.3 (the depth loss).
     """
+    if confidence is None:
+        return masked_mean(error, mask)
     error, confidence = keep(mask, error, confidence)
     confidence = jnp.where(mask, confidence, 1)
     if max_confidence is None:

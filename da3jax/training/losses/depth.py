@@ -26,8 +26,6 @@ def depth_loss(
     """
     depth, target = keep(mask, depth, target)
     error = jnp.abs(depth - target)
-    if confidence is None:
-        return masked_mean(error, mask)
     return confidence_loss(error, confidence, mask, reward=reward, max_confidence=max_confidence)
 
 
