@@ -5,14 +5,10 @@ from collections.abc import Mapping
 from typing import Annotated, Any
 
 import typer
-from rich.console import Console
-from rich.text import Text
 
 from da3jax.cli.failures import failures_in_a_sentence
 
-Config = Annotated[
-    str, typer.Argument(metavar="CONFIG", help="A YAML file, or the name of one that comes with da3jax, such as train/da3_small.")
-]
+Config = Annotated[str, typer.Argument(metavar="CONFIG", help="A YAML file; what it does not say is the paper's choice.")]
 Overrides = Annotated[
     list[str] | None, typer.Argument(metavar="[KEY=VALUE]...", help="Other values, such as steps=100 or optimizer.learning_rate=1e-4.")
 ]
@@ -28,7 +24,7 @@ def command(config: Config, overrides: Overrides = None) -> None:
 
 
 def run(source: str, overrides: list[str], defaults: Mapping[str, Any], *, from_weights: bool = False) -> None:
-    """Trains, says how it goes, and prints the folder of the weights.
+    """Trains, prints how it goes and, as the last line, the folder of the weights.
 
     Raises:
         ValueError: what the library refuses, or `from_weights` and a configuration without any.
@@ -39,7 +35,6 @@ def run(source: str, overrides: list[str], defaults: Mapping[str, Any], *, from_
     from da3jax.training.config import load_train_config
     from da3jax.training.loop import train
 
-    console = Console(stderr=True)
     logging.basicConfig(format="%(message)s", level=logging.WARNING, force=True)  # Grain may have set it up
     logging.getLogger("da3jax").setLevel(logging.INFO)
     use_compilation_cache()
@@ -49,7 +44,7 @@ def run(source: str, overrides: list[str], defaults: Mapping[str, Any], *, from_
 
     def report(step: int, metrics: dict[str, float]) -> None:
         shown = [f"{name} {value:.4g}" for name, value in metrics.items() if name.partition("/")[2] in SHOWN]
-        console.print(Text(f"step {step} of {settings.steps}: {', '.join(shown)}"), soft_wrap=True)
+        typer.echo(f"step {step} of {settings.steps}: {', '.join(shown)}")
 
     weights = train(settings, report=report)
     typer.echo(pathlib.Path(weights))

@@ -97,7 +97,7 @@ def load_train_config(
     `preset: anyview | teacher | mono | metric`. Without `folder` it is `runs/` and the file's name.
 
     Args:
-        source: a path, the name of a file in `configs/` without its ending (`finetune/small_frozen`), or the dict itself.
+        source: the file, or the dict itself.
         overrides: `key=value`, the value in YAML; in a list a number is the key, as in `data.sources.0.weight=2`.
         defaults: what counts where the source says nothing.
 
@@ -108,8 +108,9 @@ def load_train_config(
     if isinstance(source, Mapping):
         fields, name = source, "run"
     else:
-        path = find_config(source)
-        fields, name = read_yaml(path), path.stem
+        if not pathlib.Path(source).is_file():
+            raise FileNotFoundError(f"there is no configuration {source}; it is a YAML file, of which the README has an example")
+        fields, name = read_yaml(source), pathlib.Path(source).stem
     fields = merge(merge({"folder": f"runs/{name}"}, defaults), fields)
     for override in overrides:
         fields = _overridden(fields, override)
@@ -125,31 +126,6 @@ def load_train_config(
         one_of("losses.preset", preset, LOSSES)
         fields["losses"] = merge(to_dict(LOSSES[preset]), losses)
     return from_dict(TrainConfig, fields)
-
-
-def find_config(source: str | pathlib.Path) -> pathlib.Path:
-    """The file of a path, or of a name such as `train/da3_small` among the configurations that come with da3jax.
-
-    Raises:
-        FileNotFoundError: neither is there.
-    """
-    if pathlib.Path(source).is_file():
-        return pathlib.Path(source)
-    shipped = shipped_configs()
-    name = str(source).removesuffix(".yaml")
-    if name in shipped:
-        return shipped[name]
-    close = f"; it is a YAML file or one of {', '.join(sorted(shipped))}" if shipped else "; it is a YAML file"
-    raise FileNotFoundError(f"there is no configuration {source}{close}")
-
-
-def shipped_configs() -> dict[str, pathlib.Path]:
-    """The configurations of runs that come with da3jax, by name: in the package once it is installed, beside it in a clone."""
-    package = pathlib.Path(__file__).parents[1]
-    for folder in (package / "configs", package.parent / "configs"):
-        if found := {path.relative_to(folder).with_suffix("").as_posix(): path for path in folder.glob("*/*.yaml")}:
-            return found
-    return {}
 
 
 def save_train_config(config: TrainConfig, path: pathlib.Path) -> None:

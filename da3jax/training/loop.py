@@ -16,6 +16,7 @@ import numpy as np
 from jax.sharding import NamedSharding, PartitionSpec
 
 from da3jax import weights
+from da3jax.config import NestedConfig
 from da3jax.models import init_params, stack_layers, unstack_layers
 from da3jax.outputs import check_writable
 from da3jax.outputs.atomic import atomic
@@ -129,6 +130,16 @@ def train(config: TrainConfig, *, report: Report = lambda step, metrics: None) -
 
 def _prepare(config: TrainConfig, mesh: jax.sharding.Mesh, checkpoints: Checkpoints, batches: Batches) -> tuple[TrainState, Callable, Any]:
     """The state to go on from, the step, and the validation; `batches` are wound forward to where the state was saved."""
+    options = {"dtype": config.dtype, "remat": config.remat}
+    forward = make_forward(config.model, mesh, stacked=config.stack_layers, **options)
+    teacher, teacher_params = None, None
+    if config.teacher is not None:
+        teacher_params, teacher_config = weights.load(config.teacher)
+        if isinstance(teacher_config, NestedConfig):
+            raise ValueError(f"teacher {config.teacher} is the nested network {teacher_config.name}; a teacher is one network with depth")
+        teacher_params = jax.device_put(teacher_params, fsdp_shardings(teacher_params, mesh))
+        teacher = make_forward(teacher_config, mesh, **options)
+
     form = functools.partial(stack_layers, config=config.model) if config.stack_layers else lambda params: params
     shapes = jax.eval_shape(lambda key: form(init_params(config.model, key)), jax.random.key(0))
     trainable, _ = split(shapes, config.optimizer.freeze)
@@ -148,13 +159,6 @@ def _prepare(config: TrainConfig, mesh: jax.sharding.Mesh, checkpoints: Checkpoi
         batches.set_state(data_state)
         logger.info("goes on after step %d", step)
 
-    options = {"dtype": config.dtype, "remat": config.remat}
-    forward = make_forward(config.model, mesh, stacked=config.stack_layers, **options)
-    teacher, teacher_params = None, None
-    if config.teacher is not None:
-        teacher_params, teacher_config = weights.load(config.teacher)
-        teacher_params = jax.device_put(teacher_params, fsdp_shardings(teacher_params, mesh))
-        teacher = make_forward(teacher_config, mesh, **options)
     loss = make_loss(config.model, config.losses, config.data.augment, forward, teacher)
     step = make_train_step(loss, optimizer, config.optimizer, steps=config.steps, mesh=mesh, shardings=shardings)
     validate = None if config.validation is None else make_validation(config, forward, mesh)

@@ -66,10 +66,10 @@ def _conditioning(config: ModelConfig, losses: LossConfig, targets: Targets, key
         return None, None
     drawn = draw_pose_conditioning(key, losses, targets.depth.shape[:1])
     known = jnp.all(jnp.isfinite(targets.extrinsics), axis=(1, 2, 3)) & jnp.all(jnp.isfinite(targets.intrinsics), axis=(1, 2, 3))
-    eye = jnp.eye(4, dtype=targets.extrinsics.dtype).reshape(1, 1, 4, 4)
-    mask = known[:, None, None, None]
-    extrinsics = normalize_poses(jnp.where(mask, targets.extrinsics[:, :, :3], eye[:, :, :3]))
-    return (extrinsics, jnp.where(mask, targets.intrinsics, eye[:, :, :3, :3])), drawn & known
+    matrices = targets.extrinsics[:, :, :3], targets.intrinsics
+    # Something finite where they are not known.
+    extrinsics, intrinsics = (jnp.where(known[:, None, None, None], x, jnp.eye(3, x.shape[-1])[None, None]) for x in matrices)
+    return (normalize_poses(extrinsics), intrinsics), drawn & known
 
 
 def _teach(teacher: Forward, params: Params, images: jax.Array) -> jax.Array:
@@ -120,16 +120,16 @@ def make_train_step(
         dealt = jax.tree.map(lambda x: jnp.swapaxes(x.reshape(-1, parts, *x.shape[1:]), 0, 1), batch)
         run = partial(gradients, trainable, frozen)
 
-        def part(total: tuple, scanned: tuple) -> tuple:
-            part, key = scanned
-            part = lax.with_sharding_constraint(part, scenes)
-            return jax.tree.map(lambda a, b: a + b / parts, total, run(part, key, step, teacher)), None
+        def add(total: tuple, some: tuple) -> tuple:
+            part, key = some
+            found = run(lax.with_sharding_constraint(part, scenes), key, step, teacher)
+            return jax.tree.map(lambda a, b: a + b / parts, total, found), None
 
         keys = jax.random.split(key, parts)
         zeros = jax.tree.map(
             lambda x: jnp.zeros(x.shape, x.dtype), jax.eval_shape(run, jax.tree.map(lambda x: x[0], dealt), key, step, teacher)
         )
-        return lax.scan(part, zeros, (dealt, keys))[0]
+        return lax.scan(add, zeros, (dealt, keys))[0]
 
     def train_step(state: TrainState, batch: Batch, key: jax.Array, teacher: Any = None) -> tuple[TrainState, Metrics]:
         key = jax.random.fold_in(key, state.step)

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 from jax.experimental.multihost_utils import process_allgather
 from jax.sharding import Mesh
@@ -12,19 +14,29 @@ from jax.sharding import Mesh
 from da3jax.evaluation.metrics import depth_metrics, pose_auc, pose_errors
 from da3jax.parallel import batch_sharding
 from da3jax.training.config import TrainConfig
-from da3jax.training.data import Batch, Batches, normalize_images, realise
+from da3jax.training.data import AugmentConfig, Batch, Batches, normalize_images, realise
 from da3jax.training.losses import canonical_depth, total_loss
 from da3jax.training.step import Forward
 from da3jax.types import Params
 
 
 def make_validation(config: TrainConfig, forward: Forward, mesh: Mesh) -> Callable[[Params], dict[str, float]]:
-    """`params -> metrics`: means over the same scenes each time, without augmentation and without poses.
+    """`params -> metrics`: means over the same scenes each time, at their largest crops, without augmentation and without poses.
 
-    `loss` and its terms; `abs_rel` and `delta1` of depth after one median scale a scene, or of metres as they are for a metric network;
-    `auc_3` and `auc_30` of the decoded cameras, in percent, where there are some.
+    `loss` and its terms; `abs_rel`, `delta1` and `rmse` of depth after one median scale a scene, or, of a metric network, as it is, at the
+    canonical focal length; `auc_3` and `auc_30` of the decoded cameras, in percent, where there are some. Scenes without known depth, or
+    without known cameras, do not count in what they lack.
+
+    Args:
+        config: its `validation` says what to look at, its `losses` what is learned.
+        forward: as `make_forward` gives it.
+        mesh: the devices.
+
+    Raises:
+        ValueError, OSError: from the returned function, as `da3jax.training.data.Batches`.
     """
     settings, metric = config.validation, config.losses.units == "canonical"
+    data = dataclasses.replace(settings.data, augment=AugmentConfig(crop=(1.0, 1.0)))
 
     @jax.jit
     def look(params: Params, batch: Batch) -> tuple[dict, dict]:
@@ -32,11 +44,14 @@ def make_validation(config: TrainConfig, forward: Forward, mesh: Mesh) -> Callab
         _, terms = total_loss(output, batch.targets, config.losses)
         targets = batch.targets
         truth = canonical_depth(targets.depth, targets.intrinsics, config.losses.canonical_focal) if metric else targets.depth
-        seen = {"depth": output.depth, "truth": truth, "valid": targets.valid(), "cameras": output.extrinsics, "poses": targets.extrinsics}
+        valid = targets.valid() & jnp.isfinite(truth)
+        seen = {"depth": output.depth, "truth": truth, "valid": valid, "cameras": output.extrinsics, "poses": targets.extrinsics}
         return terms, {name: value for name, value in seen.items() if value is not None}
 
     def of_scene(scene: dict[str, np.ndarray]) -> dict[str, float]:
-        found = depth_metrics(scene["depth"], scene["truth"], scene["valid"], align="none" if metric else "median")
+        found = {}
+        if scene["valid"].any():
+            found |= depth_metrics(scene["depth"], scene["truth"], scene["valid"], align="none" if metric else "median")
         if "cameras" in scene and len(scene["poses"]) > 1 and np.isfinite(scene["poses"]).all():
             errors = pose_errors(scene["cameras"], scene["poses"])
             found |= {f"auc_{limit}": value for limit, value in pose_auc(errors, (3, 30)).items()}
@@ -45,7 +60,7 @@ def make_validation(config: TrainConfig, forward: Forward, mesh: Mesh) -> Callab
     def validate(params: Params) -> dict[str, float]:
         rows: list[dict[str, float]] = []
         processes = {"process_index": jax.process_index(), "process_count": jax.process_count()}
-        with Batches(settings.data, seed=settings.seed, multiple_of=mesh.size, **processes) as batches:
+        with Batches(data, seed=settings.seed, multiple_of=mesh.size, **processes) as batches:
             for _ in range(settings.batches):
                 terms, seen = look(params, realise(next(batches).batch, batch_sharding(mesh)))
                 seen = process_allgather(seen, tiled=True)

@@ -2,7 +2,7 @@ import pytest
 import yaml
 
 from da3jax.config import PRESETS
-from da3jax.training.config import TrainConfig, differences, find_config, load_train_config, save_train_config
+from da3jax.training.config import TrainConfig, differences, load_train_config, save_train_config
 from da3jax.training.losses import LOSSES
 from tests.training.tiny import run
 
@@ -84,5 +84,5 @@ def test_mistakes_are_named_with_what_would_be_right(override, message):
 
 
 def test_a_configuration_that_is_not_there_is_named(tmp_path):
-    with pytest.raises(FileNotFoundError, match="there is no configuration train/da3_tall; it is a YAML file"):
-        find_config("train/da3_tall")
+    with pytest.raises(FileNotFoundError, match=r"there is no configuration .*mine.yaml; it is a YAML file"):
+        load_train_config(tmp_path / "mine.yaml")

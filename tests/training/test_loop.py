@@ -21,6 +21,8 @@ from da3jax import weights
 from da3jax.schema import to_dict
 from da3jax.training import scenes as procedural
 from da3jax.training.loop import train
+from tests.models.test_outputs import NESTED
+from tests.models.tiny import ANYVIEW, SINGLE_VIEW, params_of
 from tests.training.tiny import DATA, run
 
 ROOT = pathlib.Path(__file__).parents[2]
@@ -137,6 +139,15 @@ def test_blocks_in_a_loop_of_the_program_are_taught_the_same(straight, photograp
     found, expected = ([float(row["total"]) for row in rows(folder)][:2] for folder in (tmp_path / "run", straight))
     np.testing.assert_allclose(found, expected, rtol=1e-4)
     assert weights.load(tmp_path / "run" / "weights-2")[1] == run(straight).model
+
+
+def test_a_nested_teacher_is_refused(photographs, tmp_path):
+    nested = tmp_path / "nested"
+    weights.save_pretrained({"anyview": params_of(ANYVIEW), "metric": params_of(SINGLE_VIEW)}, NESTED, nested)
+    with pytest.raises(ValueError, match=r"teacher .*nested is the nested network nested; a teacher is one network with depth"):
+        train(run(tmp_path / "run", data=data_of(photographs), teacher=str(nested)))
+    with pytest.raises(ValueError, match=r"holds the nested network nested; training starts from one network, so name one of its halves"):
+        train(run(tmp_path / "run", data=data_of(photographs), start_from=str(nested)))
 
 
 def test_a_finished_run_is_left_as_it_is(straight, photographs, caplog):

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from jax.sharding import PartitionSpec
 
+from da3jax.models import init_params
 from da3jax.parallel import make_mesh
 from da3jax.training.optimizer import split
 from tests.training.tiny import run as config_of
@@ -16,6 +17,10 @@ ADAMW = {"learning_rate": 1e-3, "warmup_steps": 5}
 
 def totals(run, batches):
     return np.array([run.step(batch)["total"] for batch in batches])
+
+
+def params_of(model):
+    return jax.jit(lambda key: init_params(model, key))(jax.random.key(0))
 
 
 @pytest.fixture(scope="module")
@@ -86,6 +91,14 @@ def test_parts_of_a_batch_add_up_to_it(make_run, scenes):
     np.testing.assert_allclose(found["total"], expected["total"], rtol=1e-5)
     np.testing.assert_allclose(found["gradient_norm"], expected["gradient_norm"], rtol=1e-4)
     jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-6), parts.state.params, whole.state.params)
+    # Without poses nobody asks the camera encoder.
+    jax.tree.map(np.testing.assert_array_equal, whole.state.params["camera_encoder"], params_of(whole.config.model)["camera_encoder"])
+
+
+def test_some_scenes_are_conditioned_on_their_poses(one_device):
+    _, state = one_device("sgd")
+    before = params_of(config_of("unused").model)["camera_encoder"]["pose"]["fc1"]["kernel"]
+    assert np.abs(state.params["camera_encoder"]["pose"]["fc1"]["kernel"] - before).max() > 1e-7
 
 
 def test_a_teacher_replaces_the_truth_when_its_time_has_come(make_run, scenes):

@@ -62,6 +62,6 @@ def supervise(targets: Targets, teacher: jax.Array, step: jax.Array | int, key: 
 def draw_pose_conditioning(key: jax.Array, config: LossConfig, shape: tuple[int, ...] = ()) -> jax.Array:
     """Whether the network is given the poses, bool of the shape: True with probability `config.pose_probability`.
 
-    One draw () serves a batch, for `da3jax.forward` is conditioned for all its scenes or for none. Source: Depth Anything 3, section 3.4.
+    Of shape (B,) it is what `da3jax.forward` takes as `conditioned`. Source: Depth Anything 3, section 3.4.
     """
     return jax.random.bernoulli(key, float(config.pose_probability), shape)

@@ -1,0 +1,72 @@
+"""Predictions that are known, on scenes that are known."""
+
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from PIL import Image
+
+from da3jax.parallel import make_mesh
+from da3jax.training.data import Batches
+from da3jax.training.validation import make_validation
+from da3jax.types import NetworkOutput
+from tests.training.tiny import run
+
+LOSSES = {"weights": {"ray": 0, "point": 0, "camera": 0, "gradient": 0}}
+
+
+@pytest.fixture
+def folder(tmp_path, scenes):
+    """Eight scenes of two views; of the first no depth is known in the upper half."""
+    batch = scenes(8)
+    for i in range(8):
+        scene = tmp_path / "scenes" / str(i)
+        (scene / "images").mkdir(parents=True)
+        (scene / "depth").mkdir()
+        for j, (image, depth) in enumerate(zip(batch.images[i], batch.targets.depth[i], strict=True)):
+            Image.fromarray(np.uint8(255 * image)).save(scene / "images" / f"{j}.png")
+            depth = depth.copy()
+            depth[:14] = depth[:14] if i else 0
+            np.save(scene / "depth" / f"{j}.npy", depth)
+        np.savez(scene / "cameras.npz", extrinsics=batch.targets.extrinsics[i], intrinsics=batch.targets.intrinsics[i])
+    return tmp_path / "scenes"
+
+
+def validation_of(folder, predict, losses=LOSSES):
+    """What is found for `predict` of the true depth and poses (8, 2, ...)."""
+    data = {"views": [2], "sizes": [[28, 42]], "batch_tokens": 96, "sources": [{"type": "folder", "path": str(folder)}]}
+    config = run("unused", validation={"data": data | {"augment": {"crop": [0.3, 0.4], "flip": 1.0}}, "batches": 1}, losses=losses)
+    whole = run("unused", data=data | {"augment": {"crop": [1.0, 1.0]}}).data
+    with Batches(whole, seed=config.validation.seed, multiple_of=8) as batches:
+        truth = next(batches).batch.targets
+
+    def forward(params, images, cameras, conditioned):
+        depth, extrinsics = predict(jnp.where(truth.mask, truth.depth, 1), jnp.asarray(truth.extrinsics))
+        return NetworkOutput(depth=depth, extrinsics=extrinsics)
+
+    return make_validation(config, forward, make_mesh())({})
+
+
+def test_the_truth_at_any_scale_has_no_error(folder):
+    found = validation_of(folder, lambda depth, poses: (3 * depth, poses))
+    np.testing.assert_allclose([found["abs_rel"], found["delta1"]], [0, 1], atol=1e-6)
+    np.testing.assert_allclose([found["auc_3"], found["auc_30"]], 100)
+    assert found["loss"] == found["depth"] > 0.1
+
+
+def test_errors_are_means_over_scenes(folder):
+    wrong = jnp.where(jnp.arange(8) < 2, 2.0, 1.0)[:, None, None, None]  # of two scenes a view is twice as far as it is
+
+    def predict(depth, poses):
+        return depth.at[:, 1:].multiply(wrong), poses.at[:2, 1, :, 3].set(jnp.array([0.0, 1.0, 0.0]))
+
+    found = validation_of(folder, predict)
+    assert 0.25 * 0.2 < found["abs_rel"] < 0.25 * 0.8
+    assert found["auc_30"] == 75
+
+
+def test_a_metric_network_is_not_scaled(folder):
+    losses = {"preset": "metric", "weights": {"sky": 0}}
+    found = validation_of(folder, lambda depth, poses: (depth * (300 / 40), poses), losses)
+    np.testing.assert_allclose(found["abs_rel"], 0, atol=1e-6)
+    found = validation_of(folder, lambda depth, poses: (2 * depth * (300 / 40), poses), losses)
+    np.testing.assert_allclose(found["abs_rel"], 1, rtol=1e-6)
