@@ -61,7 +61,7 @@ class TrainConfig:
     dtype: Literal["float32", "bfloat16"] | None = None
     """Of the backbone's products; None is float32 on a CPU and bfloat16 on accelerators. Parameters are float32 in any case."""
     remat: bool = False
-    """Compute the inner values of blocks and heads again for the gradient, rather than keep them: less memory, a third more time."""
+    """Compute the inner values of blocks and heads again for the gradient, rather than keep them: less memory, more to compute."""
     stack_layers: bool = False
     """Blocks in a loop of the program, which then compiles sooner; for deep networks."""
     mesh: MeshConfig = MeshConfig()
