@@ -13,7 +13,7 @@ import yaml
 from da3jax.config import ModelConfig, NestedConfig, load_config
 from da3jax.models.network import DTYPES
 from da3jax.schema import at_least, from_dict, merge, one_of, read_yaml, to_dict
-from da3jax.training.data import DataConfig
+from da3jax.training.data import DataConfig, FolderConfig
 from da3jax.training.losses import LOSSES, LossConfig
 from da3jax.training.optimizer import OptimizerConfig
 
@@ -82,10 +82,23 @@ class TrainConfig:
             one_of("dtype", self.dtype, DTYPES)
         if not self.folder:
             raise ValueError("folder is empty; it is the folder that the run writes to")
+        if any(isinstance(source, FolderConfig) and not source.labelled for source in self.data.sources):
+            self._check_unlabelled()
         if self.losses.weights.objects:
             raise ValueError(
                 f"losses.weights.objects is {self.losses.weights.objects}, and no network of this version predicts objects; it is 0"
             )
+
+    def _check_unlabelled(self):
+        losses = self.losses
+        for name, value, wanted in (
+            ("teacher", self.teacher, "the weights of the network that labels them"),
+            ("losses.teacher_from", losses.teacher_from, 0),
+            ("losses.units", losses.units, "relative"),
+            ("data.views", list(self.data.views), [1]),
+        ):
+            if value is None if name == "teacher" else value != wanted:
+                raise ValueError(f"{name} is {value} with images that are not labelled; it is {wanted}")
 
 
 def load_train_config(
@@ -97,7 +110,7 @@ def load_train_config(
     `preset: anyview | teacher | mono | metric`. Without `folder` it is `runs/` and the file's name.
 
     Args:
-        source: the file, or the dict itself.
+        source: the file, one of the project's own by name such as `train/da3_small` or `finetune/small_frozen`, or the dict itself.
         overrides: `key=value`, the value in YAML; in a list a number is the key, as in `data.sources.0.weight=2`.
         defaults: what counts where the source says nothing.
 
@@ -108,9 +121,8 @@ def load_train_config(
     if isinstance(source, Mapping):
         fields, name = source, "run"
     else:
-        if not pathlib.Path(source).is_file():
-            raise FileNotFoundError(f"there is no configuration {source}; it is a YAML file, of which the README has an example")
-        fields, name = read_yaml(source), pathlib.Path(source).stem
+        path = _find(source)
+        fields, name = read_yaml(path), path.stem
     fields = merge(merge({"folder": f"runs/{name}"}, defaults), fields)
     for override in overrides:
         fields = _overridden(fields, override)
@@ -126,6 +138,19 @@ def load_train_config(
         one_of("losses.preset", preset, LOSSES)
         fields["losses"] = merge(to_dict(LOSSES[preset]), losses)
     return from_dict(TrainConfig, fields)
+
+
+def _find(source: str | pathlib.Path) -> pathlib.Path:
+    """The file, or the project's own of that name."""
+    if pathlib.Path(source).is_file():
+        return pathlib.Path(source)
+    package = pathlib.Path(__file__).parents[1]
+    ours = package / "configs"  # in an installed package; in a checkout it is beside it
+    ours = ours if ours.is_dir() else package.parent / "configs"
+    found = {path.relative_to(ours).with_suffix("").as_posix(): path for path in sorted(ours.glob("*/*.yaml"))}
+    if (name := str(source).removesuffix(".yaml")) in found:
+        return found[name]
+    raise FileNotFoundError(f"there is no configuration {source}; it is a YAML file, or one of {', '.join(found)}")
 
 
 def save_train_config(config: TrainConfig, path: pathlib.Path) -> None:

@@ -53,7 +53,8 @@ def make_loss(
         images = normalize_images(augment(for_looks, batch.images, looks))
         targets = batch.targets
         if teacher is not None:
-            targets = supervise(targets, _teach(teacher, teacher_params, images), step, for_teacher, losses)
+            depth, sky = _teach(teacher, teacher_params, images)
+            targets = supervise(targets, depth, step, for_teacher, losses, sky=sky)
         output = forward(params, images, *_conditioning(config, losses, targets, for_poses))
         return total_loss(output, targets, losses)
 
@@ -72,10 +73,10 @@ def _conditioning(config: ModelConfig, losses: LossConfig, targets: Targets, key
     return (normalize_poses(extrinsics), intrinsics), drawn & known
 
 
-def _teach(teacher: Forward, params: Params, images: jax.Array) -> jax.Array:
-    """The teacher's depth (B, S, H, W), each view being a scene of its own."""
-    alone = images.reshape(-1, 1, *images.shape[2:])
-    return lax.stop_gradient(teacher(params, alone, None, None).depth).reshape(images.shape[:-1])
+def _teach(teacher: Forward, params: Params, images: jax.Array) -> tuple[jax.Array, jax.Array | None]:
+    """The teacher's depth and, if it has one, sky (B, S, H, W), each view being a scene of its own."""
+    output = teacher(params, images.reshape(-1, 1, *images.shape[2:]), None, None)
+    return jax.tree.map(lambda x: lax.stop_gradient(x).reshape(images.shape[:-1]), (output.depth, output.sky))
 
 
 def make_train_step(

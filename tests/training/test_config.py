@@ -83,6 +83,29 @@ def test_mistakes_are_named_with_what_would_be_right(override, message):
         load_train_config(fields, [override])
 
 
+@pytest.mark.parametrize(
+    ("override", "message"),
+    [
+        ("teacher=null", "teacher is None with images that are not labelled; it is the weights of the network that labels them"),
+        ("losses.teacher_from=5", "losses.teacher_from is 5 with images that are not labelled; it is 0"),
+        ("data.views=[1, 2]", r"data.views is \[1, 2\] with images that are not labelled; it is \[1\]"),
+    ],
+)
+def test_images_that_are_not_labelled_need_a_teacher_that_labels_each_by_itself(override, message):
+    fields = {
+        "model": "da3mono-large",
+        "steps": 1,
+        "teacher": "a",
+        "losses": {"preset": "mono", "teacher_from": 0},
+        "data": {"views": [1], "sources": [{"type": "folder", "path": "b", "labelled": False}]},
+    }
+    assert not load_train_config(fields).data.sources[0].labelled
+    with pytest.raises(ValueError, match=message):
+        load_train_config(fields, [override])
+
+
 def test_a_configuration_that_is_not_there_is_named(tmp_path):
-    with pytest.raises(FileNotFoundError, match=r"there is no configuration .*mine.yaml; it is a YAML file"):
+    with pytest.raises(
+        FileNotFoundError, match=r"no configuration .*mine.yaml; it is a YAML file, or one of finetune/large_pod, .*train/teacher"
+    ):
         load_train_config(tmp_path / "mine.yaml")

@@ -44,6 +44,8 @@ class FolderConfig:
     """The views of a sample are drawn from this many images that follow one another in the order of their names."""
     depth_scale: float = 0.001
     """Metres a step of 16-bit PNG depth; 0 is unknown."""
+    labelled: bool = True
+    """Whether scenes have depth and cameras. Of others `images/` is all that is read, and a teacher labels them."""
 
     def __post_init__(self):
         if not self.path:

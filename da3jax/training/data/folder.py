@@ -35,7 +35,7 @@ def list_scenes(config: FolderConfig) -> list[pathlib.Path]:
     scenes = sorted(path for path in folder.iterdir() if not path.name.startswith(".") and (path / "images").is_dir())
     if not scenes:
         raise ValueError(f"{folder} has no scenes: none of its folders has a folder named images")
-    missing = [lacks(scene) for scene in scenes]
+    missing = [lacks(scene, config.labelled) for scene in scenes]
     if all(missing):
         raise ValueError(f"{folder} has no scene to learn from: {scenes[0].name}, the first of {len(scenes)}, has no {missing[0]}")
     return scenes
@@ -82,7 +82,7 @@ def draw_views(rng: np.random.Generator, count: int, views: int, window: int) ->
 def _load(
     path: pathlib.Path, config: FolderConfig, augment: AugmentConfig, views: int, size: tuple[int, int], rng: np.random.Generator
 ) -> dict[str, Any]:
-    scene = open_scene(path)
+    scene = open_scene(path, config.labelled)
     if len(scene.images) < views:
         raise ValueError(f"it has {len(scene.images)} images with a camera; this batch needs {views}")
     chosen = read_views(scene, draw_views(rng, len(scene.images), views, config.window), config.depth_scale)
@@ -95,7 +95,7 @@ def _load(
             view = quarter_turn(view)
         done.append(crop_and_resize(view, size, scale, tuple(augment.crop_shift * rng.uniform(-1, 1, 2))))
     depth = np.stack([view.depth for view in done])
-    if not depth.any():
+    if config.labelled and not depth.any():
         raise ValueError("no depth is known inside the crops of its views")
     return {
         "images": np.stack([view.image for view in done]),

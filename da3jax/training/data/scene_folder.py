@@ -8,7 +8,8 @@
 | `cameras.npz`                  | `extrinsics` (V, 3 or 4, 4) world-to-camera and `intrinsics` (V, 3, 3) of all views; or else        |
 | `sparse/0`                     | a COLMAP model; images that it does not have are left out                                           |
 
-Depth that is 0, negative, NaN or infinite is unknown.
+Depth that is 0, negative, NaN or infinite is unknown. A scene that is not labelled is `images/` alone: all is unknown, but a field of view
+that stands in for the true one.
 """
 
 from __future__ import annotations
@@ -31,6 +32,9 @@ TRUTH = ("depth", "sky", "extrinsics", "intrinsics")
 
 _DEPTH_ENDINGS = (".png", ".npy", ".npz")
 
+ASSUMED_FOV = 60.0
+"""Degrees along the longer side, of images without a camera: losses that unproject them do so with the teacher's depth, too."""
+
 
 @dataclasses.dataclass(frozen=True)
 class SceneFolder:
@@ -38,19 +42,19 @@ class SceneFolder:
 
     path: pathlib.Path
     images: tuple[pathlib.Path, ...]
-    extrinsics: np.ndarray
-    """(V, 3, 4) float64 world-to-camera."""
-    intrinsics: np.ndarray
+    extrinsics: np.ndarray | None
+    """(V, 3, 4) float64 world-to-camera. None, as intrinsics: not labelled."""
+    intrinsics: np.ndarray | None
     """(V, 3, 3) float64 pixels."""
     sizes: tuple[tuple[int, int], ...] | None
     """(height, width) that the intrinsics are for, where that is said."""
 
 
-def lacks(path: pathlib.Path) -> str | None:
+def lacks(path: pathlib.Path, labelled: bool = True) -> str | None:
     """What keeps a folder from being a scene, judged by the names of its files only; None if nothing does."""
     if not (path / "images").is_dir():
         return "images"
-    if (path / "truth.npz").exists():
+    if not labelled or (path / "truth.npz").exists():
         return None
     if not (path / "depth").is_dir():
         return "truth.npz or depth"
@@ -60,16 +64,18 @@ def lacks(path: pathlib.Path) -> str | None:
 
 
 @functools.lru_cache(maxsize=4096)
-def open_scene(path: pathlib.Path) -> SceneFolder:
+def open_scene(path: pathlib.Path, labelled: bool = True) -> SceneFolder:
     """The images and cameras of a scene.
 
     Raises:
         OSError: a file is missing or cannot be read.
         ValueError: what is in it cannot be cameras, or not of these images.
     """
-    if (what := lacks(path)) is not None:
+    if (what := lacks(path, labelled)) is not None:
         raise FileNotFoundError(f"it has no {what}")
     images = list_images(path / "images")
+    if not labelled:
+        return SceneFolder(path, tuple(images), None, None, None)
     arrays = next((path / name for name in ("truth.npz", "cameras.npz") if (path / name).exists()), None)
     sizes = None
     if arrays is not None:
@@ -100,6 +106,8 @@ def read_views(scene: SceneFolder, chosen: list[int], depth_scale: float) -> lis
         OSError: a file is missing or cannot be read.
         ValueError: depth of another shape than its image, or without a single valid value.
     """
+    if scene.extrinsics is None:
+        return [_unlabelled(read_image(scene.images[index], f"images/{scene.images[index].name}")) for index in chosen]
     views = []
     truth = _load_npz(scene.path / "truth.npz", TRUTH) if (scene.path / "truth.npz").exists() else None
     for index in chosen:
@@ -127,6 +135,14 @@ def read_views(scene: SceneFolder, chosen: list[int], depth_scale: float) -> lis
         depth = np.where(known, depth, 0).astype(np.float32)
         views.append(View(image, depth, sky, scene.extrinsics[index], scene.intrinsics[index]))
     return views
+
+
+def _unlabelled(image: np.ndarray) -> View:
+    height, width = image.shape[:2]
+    focal = max(height, width) / 2 / np.tan(np.radians(ASSUMED_FOV) / 2)
+    intrinsics = np.array([[focal, 0, width / 2], [0, focal, height / 2], [0, 0, 1]])
+    nothing = np.full((height, width), np.nan, np.float32)
+    return View(image, np.zeros_like(nothing), nothing, np.full((3, 4), np.nan), intrinsics)
 
 
 def _read_depth(folder: pathlib.Path, stem: str, depth_scale: float) -> tuple[str, np.ndarray]:

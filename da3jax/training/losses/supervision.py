@@ -34,12 +34,15 @@ def align_teacher(teacher: jax.Array, depth: jax.Array, mask: jax.Array, key: ja
     return jnp.where(fits, aligned, depth), jnp.where(fits, jnp.isfinite(aligned) & (aligned > 0), mask)
 
 
-def supervise(targets: Targets, teacher: jax.Array, step: jax.Array | int, key: jax.Array, config: LossConfig) -> Targets:
+def supervise(
+    targets: Targets, teacher: jax.Array, step: jax.Array | int, key: jax.Array, config: LossConfig, *, sky: jax.Array | None = None
+) -> Targets:
     """The targets with the depth that this step is taught.
 
     From step `config.teacher_from` on it is the teacher's (B, S, H, W), aligned to each view's ground truth; a view keeps its ground truth
     with probability `config.ground_truth_probability`. Sky and background stay excluded by the targets' own masks. Nothing is aligned
-    before that step. Source: Depth Anything 3, sections 3.4, 4.2 and 4.4.
+    before that step. Where units are `relative`, views of which nothing is known are taught the teacher's depth as it is, and its `sky` (B,
+    S, H, W). Source: Depth Anything 3, sections 3.4 and 4.2 to 4.4.
 
     Raises:
         ValueError: the teacher's depth has another shape than the targets', or the targets do not fit together.
@@ -48,12 +51,19 @@ def supervise(targets: Targets, teacher: jax.Array, step: jax.Array | int, key: 
     if jnp.shape(teacher) != jnp.shape(targets.depth):
         raise ValueError(f"the teacher's depth has shape {jnp.shape(teacher)}; the targets' has {jnp.shape(targets.depth)}, and so has it")
     depth, mask = jnp.asarray(targets.depth), jnp.asarray(targets.mask)
+    unlabelled = ~jnp.any(targets.valid(), axis=(-2, -1), keepdims=True) & (config.units == "relative")
+    if targets.sky is not None:
+        unlabelled &= jnp.all(jnp.isnan(targets.sky), axis=(-2, -1), keepdims=True)
+        if sky is not None:
+            given = jnp.where(unlabelled & (step >= config.teacher_from), sky, targets.sky)
+            targets = dataclasses.replace(targets, sky=given)
 
     def from_teacher() -> tuple[jax.Array, jax.Array]:
         for_fit, for_draw = jax.random.split(key)
         aligned, known = align_teacher(jnp.asarray(teacher, depth.dtype), depth, targets.valid(), for_fit)
         stays = jax.random.bernoulli(for_draw, float(config.ground_truth_probability), depth.shape[:2])[..., None, None]
-        return jnp.where(stays, depth, aligned), jnp.where(stays, mask, known)
+        known = jnp.where(unlabelled, jnp.isfinite(teacher) & (teacher > 0), jnp.where(stays, mask, known))
+        return jnp.where(unlabelled, teacher, jnp.where(stays, depth, aligned)), known
 
     depth, mask = jax.lax.cond(step >= config.teacher_from, from_teacher, lambda: (depth, mask))
     return dataclasses.replace(targets, depth=depth, mask=mask)

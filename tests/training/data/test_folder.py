@@ -46,6 +46,21 @@ def test_every_form_gives_the_truth_of_the_written_scene(alone, form):
     assert np.array_equal(expected["sky"], np.zeros_like(expected["depth"]))
 
 
+def test_of_a_scene_without_labels_its_images_are_all_that_is_read(alone, forms, tmp_path):
+    expected, _ = load(alone("truth"))
+    (tmp_path / "bare" / "scene").mkdir(parents=True)
+    (tmp_path / "bare" / "scene" / "images").symlink_to(forms / "truth" / "images")
+    found, skipped = load(tmp_path / "bare", labelled=False)
+    assert skipped == []
+    assert np.array_equal(found["images"], expected["images"])
+    assert not found["mask"].any()
+    assert np.isnan(found["sky"]).all()
+    assert np.isnan(found["extrinsics"]).all()
+    assert np.isfinite(found["intrinsics"]).all()
+    with pytest.raises(ValueError, match=r"scene, the first of 1, has no truth\.npz or depth"):
+        load(tmp_path / "bare")
+
+
 def test_a_sample_is_what_was_written(alone, truth):
     found, _ = load(alone("truth"), size=(HEIGHT // 2, WIDTH // 2))  # no multiple of 14, but exact
     order = [int(np.argmin([np.abs(k - m).sum() for m in truth.intrinsics / 2])) for k in found["intrinsics"] * [[[1], [1], [0.5]]]]

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from da3jax.models.metric import in_metres
-from da3jax.training.losses import LossConfig, Targets, align_teacher, canonical_depth, draw_pose_conditioning, supervise
+from da3jax.training.losses import LossConfig, LossWeights, Targets, align_teacher, canonical_depth, draw_pose_conditioning, supervise
 from tests.quick import quick_jit
 
 RNG = np.random.default_rng(0)
@@ -83,14 +83,32 @@ def test_sky_is_not_fitted_to_and_stays_excluded():
     np.testing.assert_array_equal(found.valid(), ~sky)
 
 
+def test_views_of_which_nothing_is_known_are_taught_the_teacher_s_depth_and_sky_as_they_are():
+    mask, sky = SPARSE.copy(), np.zeros(SHAPE, np.float32)
+    mask[0, 1], sky[0, 1] = False, np.nan
+    sky_of_teacher = RNG.uniform(size=SHAPE).astype(np.float32)
+    targets = dataclasses.replace(TARGETS, mask=mask, sky=sky)
+    config = LossConfig(LossWeights(ray=0, point=0, camera=0), units="relative", teacher_from=5)
+    before, found = (
+        quick_jit(functools.partial(supervise, config=config))(targets, TEACHER, step, KEY, sky=sky_of_teacher) for step in (4, 5)
+    )
+    np.testing.assert_array_equal(before.mask, mask)
+    np.testing.assert_array_equal(before.sky, sky)
+    np.testing.assert_array_equal(found.depth[0, 1], TEACHER[0, 1])
+    np.testing.assert_array_equal(found.sky[0, 1], sky_of_teacher[0, 1])
+    np.testing.assert_allclose(found.depth[1], TRUE[1], rtol=1e-4)
+    np.testing.assert_array_equal(found.sky[1], 0)
+    assert np.asarray(found.mask).all()
+
+
 def test_views_keep_their_ground_truth_with_the_probability_asked_for():
-    views, size = 500, (2, 4)  # of each view a row is known
+    views, size = 100, (2, 4)  # of each view a row is known
     depth = np.broadcast_to(np.float32([[1, 2, 3, 4]] * 2), (1, views, *size))
     mask = np.broadcast_to([[True], [False]], (1, views, *size))
     targets = Targets(depth, mask, np.zeros((1, views, 3, 4), np.float32), np.zeros((1, views, 3, 3), np.float32))
     found = taught(targets, depth, 7, KEY, config=LossConfig(teacher_from=0, ground_truth_probability=0.2))
     kept = ~np.asarray(found.mask).all(axis=(2, 3))
-    assert kept.mean() == pytest.approx(0.2, abs=0.055)  # three deviations
+    assert kept.mean() == pytest.approx(0.2, abs=0.12)  # three deviations
     np.testing.assert_array_equal(np.asarray(found.mask)[kept], mask[kept])
 
 
