@@ -84,6 +84,15 @@ class TrainConfig:
             raise ValueError("folder is empty; it is the folder that the run writes to")
         if any(isinstance(source, FolderConfig) and not source.labelled for source in self.data.sources):
             self._check_unlabelled()
+        depth = self.model.backbone.depth
+        if any(block >= depth for block in self.losses.feature_layers):
+            raise ValueError(
+                f"losses.correspondence_block is {self.losses.correspondence_block}; the network's blocks are 0 to {depth - 1}"
+            )
+        if self.losses.feature_layers and self.stack_layers:
+            raise ValueError(
+                "losses.weights.correspondence looks into the blocks, and stack_layers hides them in a loop; one of the two is off"
+            )
         if self.losses.weights.objects:
             raise ValueError(
                 f"losses.weights.objects is {self.losses.weights.objects}, and no network of this version predicts objects; it is 0"

@@ -89,7 +89,7 @@ def train(config: TrainConfig, *, report: Report = lambda step, metrics: None) -
         _remember(config, folder)
         step = int(state.step)
         log = stack.enter_context(MetricsLog(folder, resume=step, tensorboard=config.tensorboard)) if jax.process_index() == 0 else None
-        began, first, skipped = time.perf_counter(), step, 0
+        began, first, skipped = time.perf_counter(), step, 0  # of what is logged next
         while step < config.steps:
             loaded = next(batches)
             skipped += len(loaded.skipped)
@@ -109,10 +109,13 @@ def train(config: TrainConfig, *, report: Report = lambda step, metrics: None) -
                 values["skipped"] = float(skipped)
                 values["seconds"] = (time.perf_counter() - began) / (step - first)
                 _tell(log, "train", step, values, report)
+                began, first = time.perf_counter(), step
             looked = {}
             if validate is not None and (step % config.validation.every == 0 or last):
+                paused = time.perf_counter()
                 looked = validate(averaged_params(state, config.optimizer))
                 _tell(log, "validation", step, looked, report)
+                began += time.perf_counter() - paused
             if step % config.checkpoint_every == 0 or last or interruption.wanted:
                 named = {f"validation/{name}": value for name, value in looked.items()}
                 checkpoints.save(step, state, batches.get_state(), named)
@@ -131,7 +134,7 @@ def train(config: TrainConfig, *, report: Report = lambda step, metrics: None) -
 def _prepare(config: TrainConfig, mesh: jax.sharding.Mesh, checkpoints: Checkpoints, batches: Batches) -> tuple[TrainState, Callable, Any]:
     """The state to go on from, the step, and the validation; `batches` are wound forward to where the state was saved."""
     options = {"dtype": config.dtype, "remat": config.remat}
-    forward = make_forward(config.model, mesh, stacked=config.stack_layers, **options)
+    forward = make_forward(config.model, mesh, stacked=config.stack_layers, feature_layers=config.losses.feature_layers, **options)
     teacher, teacher_params = None, None
     if config.teacher is not None:
         teacher_params, teacher_config = weights.load(config.teacher)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any
 
@@ -27,16 +27,26 @@ Forward = Callable[..., NetworkOutput]
 """`(params, images, cameras, conditioned)`, cameras being None or extrinsics and intrinsics."""
 
 
-def make_forward(config: ModelConfig, mesh: Mesh, *, dtype: str | None = None, stacked: bool = False, remat: bool = False) -> Forward:
+def make_forward(
+    config: ModelConfig,
+    mesh: Mesh,
+    *,
+    dtype: str | None = None,
+    stacked: bool = False,
+    remat: bool = False,
+    feature_layers: Sequence[int] = (),
+) -> Forward:
     """The network for training: each device takes its scenes of a batch; the first view is the reference; sky is not filled.
 
-    Parameters that are split over devices are put together leaf by leaf, and their gradients split again.
+    `feature_layers` are blocks whose features a loss looks at. Parameters that are split over devices are put together leaf by leaf, and
+    their gradients split again.
     """
     network = build_network(config, dtype=dtype, stacked=stacked, remat=remat, sky_fill=False)
 
     def forward(params: Params, images: jax.Array, cameras: tuple | None, conditioned: jax.Array | None) -> NetworkOutput:
         extrinsics, intrinsics = cameras or (None, None)
-        return network.apply({"params": params}, images, extrinsics, intrinsics, conditioned=conditioned, ref_view_strategy="first")
+        options = {"ref_view_strategy": "first", "export_feat_layers": feature_layers}
+        return network.apply({"params": params}, images, extrinsics, intrinsics, conditioned=conditioned, **options)
 
     of_scenes = PartitionSpec(BATCH_AXES)
     # Not left to the partitioner, which does not see through the loops over views and heads.

@@ -38,15 +38,16 @@ def scenes_of(count: int, views: int = 2, height: int = 28, width: int = 42, see
 class Run:
     """A state, and the step that changes it, for a configuration on a mesh."""
 
-    def __init__(self, config, mesh=None, teacher=None):
+    def __init__(self, config, mesh=None, teacher=None, teach=None):
+        """`teacher` are its parameters, and `teach` its forward pass, where that is not the network's own."""
         self.mesh = make_mesh(1, 1, jax.devices()[:1]) if mesh is None else mesh
         self.config = config
         params = params_of(config.model)
         optimizer = make_optimizer(config.optimizer, config.steps, split(params, config.optimizer.freeze)[0])
         shardings = state_shardings(params, optimizer, config.optimizer, self.mesh)
         self.state = jax.jit(lambda params: init_state(params, optimizer, config.optimizer), out_shardings=shardings)(params)
-        forward = make_forward(config.model, self.mesh, remat=config.remat)
-        loss = make_loss(config.model, config.losses, config.data.augment, forward, None if teacher is None else forward)
+        forward = make_forward(config.model, self.mesh, remat=config.remat, feature_layers=config.losses.feature_layers)
+        loss = make_loss(config.model, config.losses, config.data.augment, forward, None if teacher is None else teach or forward)
         options = {"steps": config.steps, "mesh": self.mesh, "shardings": shardings}
         self._step = make_train_step(loss, optimizer, config.optimizer, **options)
         self._teacher = teacher

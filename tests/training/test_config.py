@@ -73,6 +73,10 @@ def test_differences_are_named():
         ("model=da3-tall", "preset 'da3-tall' is unknown; .* did you mean"),
         ("model=da3nested-giant-large", "model is da3nested-giant-large, a nested network; its two halves are trained by themselves"),
         ("dtype=float16", "dtype 'float16' is unknown; .* did you mean 'bfloat16'"),
+        (
+            "losses={weights: {correspondence: 1}, correspondence_block: 12}",
+            "losses.correspondence_block is 12; the network's blocks are 0 to 11",
+        ),
         ("losses.preset=teacher", "losses.weights.objects is 1.*, and no network of this version predicts objects; it is 0"),
         ("folder=''", "folder is empty; it is the folder that the run writes to"),
     ],

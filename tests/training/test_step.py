@@ -41,7 +41,12 @@ def one_device(make_run, batches):
 
 
 @pytest.mark.parametrize(
-    ("kind", "axes"), [("sgd", (8, 1)), ("sgd", (2, 4)), ("adamw", (2, 4))], ids=["sgd-data", "sgd-fsdp", "adamw-fsdp"]
+    ("kind", "axes"),
+    [
+        pytest.param("sgd", (8, 1), marks=pytest.mark.slow, id="sgd-data"),
+        pytest.param("sgd", (2, 4), id="sgd-fsdp"),
+        pytest.param("adamw", (2, 4), marks=pytest.mark.slow, id="adamw-fsdp"),
+    ],
 )
 def test_eight_devices_give_the_losses_of_one(one_device, make_run, batches, monkeypatch, kind, axes):
     monkeypatch.setattr("da3jax.parallel.mesh.SMALLEST", 256)
@@ -73,6 +78,7 @@ def test_the_same_seed_gives_the_same_bits_and_another_one_others(one_device, ma
     assert other.step(batches[0])["total"] != expected[0]
 
 
+@pytest.mark.slow
 def test_recomputed_values_teach_the_same(one_device, make_run, batches):
     expected, _ = one_device("sgd")
     run = make_run(config_of("unused", optimizer=SGD, steps=20, remat=True))
@@ -83,6 +89,7 @@ QUIET = {name: 0.0 for name in ("brightness", "contrast", "saturation", "hue", "
 PLAIN = {"losses": {"pose_probability": 0.0}, "data": {"augment": QUIET, "sources": [{"type": "procedural"}]}}
 
 
+@pytest.mark.slow
 def test_parts_of_a_batch_add_up_to_it(make_run, scenes):
     batch = scenes(8)
     whole, parts = (make_run(config_of("unused", optimizer=SGD | {"accumulate": count}, **PLAIN)) for count in (1, 4))
@@ -116,6 +123,14 @@ def test_a_teacher_replaces_the_truth_when_its_time_has_come(make_run, scenes):
 @pytest.fixture
 def frozen(make_run):
     return make_run(config_of("unused", optimizer=ADAMW | {"freeze": ["^backbone/"], "ema": 0.75}))
+
+
+def test_patches_that_show_the_same_grow_alike(make_run, scenes):
+    losses = {"weights": {"correspondence": 1}, "correspondence_block": 2}
+    run = make_run(config_of("unused", losses=losses, optimizer={"warmup_steps": 0, "learning_rate": 3e-3}, steps=12))
+    found = [run.step(scenes(4))["correspondence"] for _ in range(12)]
+    assert found[0] > 0.9 * np.log(6)
+    assert found[-1] < 0.9 * found[0]
 
 
 def test_frozen_parameters_stay_bit_by_bit_and_the_others_move(frozen, scenes):

@@ -31,6 +31,8 @@ class LossWeights:
     objects: float = 0.0
     scale_shift_invariant: float = 0.0
     """For training Gaussians, section 5.1."""
+    correspondence: float = 0.0
+    """For a network that starts from nothing; not of the paper."""
 
     def __post_init__(self):
         for name, weight in dataclasses.asdict(self).items():
@@ -76,6 +78,12 @@ class LossConfig:
     least_local_pixels: int = 32
     """Windows with fewer valid pixels do not count. Source: MoGe."""
 
+    correspondence_block: int = 0
+    """The backbone's block after which patches are to be alike that show the same. One before the first cross-view block teaches it what to
+    look for, a later one to look."""
+    correspondence_temperature: float = 0.1
+    """SimCLR (arXiv 2002.05709) found 0.1 best for normalised features; it is what a difference in cosine is divided by."""
+
     canonical_focal: float = CANONICAL_FOCAL
     """Pixels. Source: section 4.4."""
     teacher_from: int = 120_000
@@ -91,7 +99,7 @@ class LossConfig:
         for name in ("ray", "point", "camera") if self.units != "scene" else ():
             if getattr(self.weights, name):
                 raise ValueError(f"weights.{name} is {getattr(self.weights, name)} with units {self.units}; it is 0 unless units are scene")
-        for name in ("confidence_reward", "canonical_focal"):
+        for name in ("confidence_reward", "canonical_focal", "correspondence_temperature"):
             if not 0 < getattr(self, name) < math.inf:
                 raise ValueError(f"{name} is {getattr(self, name)}; it is a positive number")
         if self.max_confidence is not None and not self.max_confidence > 1:
@@ -102,13 +110,18 @@ class LossConfig:
         for name in ("ground_truth_probability", "pose_probability"):
             if not 0 <= getattr(self, name) <= 1:
                 raise ValueError(f"{name} is {getattr(self, name)}; a probability is a number from 0 to 1")
-        for name, least in (("gradient_scales", 1), ("least_local_pixels", 2), ("teacher_from", 0)):
+        for name, least in (("gradient_scales", 1), ("least_local_pixels", 2), ("teacher_from", 0), ("correspondence_block", 0)):
             at_least(name, getattr(self, name), least)
         if any(level < 2 for level in self.local_levels):
             raise ValueError(f"local_levels are {list(self.local_levels)}; a level is 2 windows a side or more")
         if self.align_samples < 2 * max(self.local_levels, default=1):
             needed = 2 * max(self.local_levels, default=1)
             raise ValueError(f"align_samples is {self.align_samples}; with these local_levels it is at least {needed}, two pixels a window")
+
+    @property
+    def feature_layers(self) -> tuple[int, ...]:
+        """Blocks of the backbone whose features the losses look at."""
+        return (self.correspondence_block,) if self.weights.correspondence else ()
 
 
 _TEACHER = LossConfig(

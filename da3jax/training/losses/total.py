@@ -10,6 +10,7 @@ import jax.numpy as jnp
 from da3jax.training.losses.camera import camera_losses, point_loss, ray_loss
 from da3jax.training.losses.confidence import confidence_statistics
 from da3jax.training.losses.config import LossConfig
+from da3jax.training.losses.correspondence import correspondence_loss
 from da3jax.training.losses.depth import depth_loss, gradient_loss, scale_shift_invariant_loss
 from da3jax.training.losses.global_local import align_depth, global_local_loss
 from da3jax.training.losses.masked import keep
@@ -30,6 +31,7 @@ _NEEDS = {
     "normal": ("depth",),
     "sky": ("sky",),
     "scale_shift_invariant": ("depth",),
+    "correspondence": ("features",),
 }
 """What each term reads of a network's output."""
 
@@ -89,6 +91,9 @@ def total_loss(
         "sky": lambda: mask_loss(output.sky, targets.sky),
         "objects": lambda: mask_loss(objects, targets.objects),
         "scale_shift_invariant": lambda: scale_shift_invariant_loss(output.depth, truth.depth, truth.mask),
+        "correspondence": lambda: correspondence_loss(
+            output.features[config.correspondence_block], truth, temperature=config.correspondence_temperature
+        ),
     }
     values = {name: terms[name]() for name in weights}
     total = sum(weight * values[name] for name, weight in weights.items())
