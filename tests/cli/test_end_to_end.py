@@ -98,6 +98,7 @@ def test_the_real_command_prints_the_paths_it_wrote_and_times_itself_on_stderr(p
     np.testing.assert_allclose(depth_of(written), expected.depth, rtol=1e-5)
 
 
+@pytest.mark.slow
 def test_options_of_the_network_reach_it(photos, tiny_model_dir, tmp_path):
     Image.open(photos / "0.png").transpose(Image.Transpose.ROTATE_180).save(photos / "2.png")  # two views have no choice of reference
     shape = {"process_res": 42, "process_res_method": "lower_bound_crop"}

@@ -257,6 +257,7 @@ def test_views_outside_the_mask_may_be_nan(known):
         assert_true(found.similarity, atol=2e-5)
 
 
+@pytest.mark.slow
 def test_masked_views_at_the_end_change_nothing_where_views_are_sampled():
     prediction, reference = with_outliers(3)
     alone = geometry.align_poses(prediction, reference)

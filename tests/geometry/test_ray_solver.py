@@ -96,6 +96,7 @@ def facing_cameras(seed, many, off_centre):
     return np.asarray(rotation_from_axis_angle(turns), float), focal, principal_points, centers
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("outliers", [0.0, 0.3])
 @pytest.mark.parametrize("seed", range(3))
 def test_on_noisy_centred_cameras_it_is_no_worse_than_the_official_method_over_five_seeds(seed, outliers):
@@ -170,7 +171,13 @@ def numbers(rays, conf=None, **options):
 
 @pytest.mark.parametrize(
     ("mode", "turned", "off_centre"),
-    [("free", False, 0.1), ("free", True, 0.03), ("free", False, 0.0), ("shared", True, 0.1), ("centred", False, 0.1)],
+    [
+        ("free", False, 0.1),
+        *(
+            pytest.param(*case, marks=pytest.mark.slow)
+            for case in (("free", True, 0.03), ("free", False, 0.0), ("shared", True, 0.1), ("centred", False, 0.1))
+        ),
+    ],
 )
 def test_forward_reverse_and_numerical_derivatives_agree(mode, turned, off_centre):
     with jax.enable_x64(True):

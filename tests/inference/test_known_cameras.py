@@ -173,6 +173,7 @@ def test_cameras_on_a_line_determine_the_scale_and_cameras_that_only_turn_do_not
         np.testing.assert_array_equal(found.extrinsics, extrinsics.astype(np.float32))
 
 
+@pytest.mark.slow
 def test_from_ten_views_on_wrong_known_cameras_do_not_spoil_the_scale(model):
     rng = np.random.default_rng(3)
     many = [rng.integers(0, 256, (28, 28, 3), dtype=np.uint8) for _ in range(12)]

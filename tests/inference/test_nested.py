@@ -81,6 +81,7 @@ def test_known_intrinsics_decide_what_a_metre_is(nested, images, found, halves):
     assert once.scale_factor != pytest.approx(found.scale_factor, rel=1e-3)
 
 
+@pytest.mark.slow
 def test_the_scale_of_known_cameras_is_not_called_metres(nested, images):
     extrinsics = np.tile(np.eye(3, 4), (3, 1, 1))
     extrinsics[:, 0, 3] = [0, 1, 3]

@@ -33,6 +33,7 @@ def test_groups_of_two_are_all_views_at_once(monkeypatch, stacked, tokens_first)
         np.testing.assert_allclose(grouped, together, rtol=1e-4, atol=1e-5)
 
 
+@pytest.mark.slow
 def test_gradients_pass_through_groups(monkeypatch):
     params, images = params_of(ANYVIEW), images_of(1, 4)
 

@@ -24,6 +24,7 @@ def loss(params, images, remat):
     return jnp.mean(output.depth) + jnp.mean(output.ray**2) + jnp.mean(output.pose_enc**2)
 
 
+@pytest.mark.slow
 def test_recomputed_values_give_the_same_gradient_in_less_memory(params):
     images = images_of(1, 4)
     compiled = {}

@@ -98,6 +98,7 @@ STEPS = {
 """How far to go along the gradient of a parameter, or of the images."""
 
 
+@pytest.mark.slow
 def test_gradients_are_slopes(params, scenes):
     """Along the gradient of some parameters in every part, and of the images, against central differences."""
     rng = np.random.default_rng(0)

@@ -91,7 +91,7 @@ def wait_for(condition, process):
     raise TimeoutError
 
 
-@pytest.mark.parametrize("workers", [0, 2])
+@pytest.mark.parametrize("workers", [pytest.param(0, marks=pytest.mark.slow), 2])
 def test_a_killed_run_goes_on_bit_for_bit(photographs, straight, tmp_path, workers):
     fields = {"steps": 6, "data": data_of(photographs, workers), "checkpoint_every": 2}
     folder = tmp_path / "run"
@@ -108,6 +108,29 @@ def test_a_killed_run_goes_on_bit_for_bit(photographs, straight, tmp_path, worke
         assert row["total"] == other["total"]
 
 
+@pytest.mark.slow
+def test_a_hundred_steps_a_kill_and_a_hundred_more_are_two_hundred(photographs, tmp_path):
+    def fields(workers):
+        return {"steps": 200, "data": data_of(photographs, workers), "checkpoint_every": 100, "log_every": 1}
+
+    begun, two_workers = begin(tmp_path / "straight", run(tmp_path / "straight", **fields(0))), tmp_path / "two"
+    said = begun.communicate()[1]
+    assert begun.returncode == 0, said
+    for workers, folder in ((0, tmp_path / "none"), (2, two_workers)):
+        process = begin(folder, run(folder, **fields(workers)))
+        wait_for(lambda folder=folder: (folder / "checkpoints" / "100").is_dir(), process)
+        process.send_signal(signal.SIGKILL)
+        process.communicate()
+        process = begin(folder, run(folder, **fields(workers)))
+        said = process.communicate()[1]
+        assert process.returncode == 0, said
+        expected, found = (load_file(path / "weights-200" / "model.safetensors") for path in (tmp_path / "straight", folder))
+        for name in expected:
+            np.testing.assert_array_equal(found[name], expected[name], err_msg=name)
+        assert [row["total"] for row in rows(folder)] == [row["total"] for row in rows(tmp_path / "straight")]
+
+
+@pytest.mark.slow
 def test_ctrl_c_saves_and_says_how_to_go_on(photographs, tmp_path):
     folder = tmp_path / "run"
     process = begin(folder, run(folder, steps=100_000, data=data_of(photographs)))
@@ -134,6 +157,7 @@ def test_a_loss_that_is_not_finite_stops_and_leaves_the_batch_and_the_state(phot
     assert any(path.name.isdigit() for path in (tmp_path / "run" / "checkpoints").iterdir())
 
 
+@pytest.mark.slow
 def test_blocks_in_a_loop_of_the_program_are_taught_the_same(straight, photographs, tmp_path):
     train(run(tmp_path / "run", steps=2, data=data_of(photographs), stack_layers=True))
     found, expected = ([float(row["total"]) for row in rows(folder)][:2] for folder in (tmp_path / "run", straight))
@@ -158,6 +182,7 @@ def test_a_finished_run_is_left_as_it_is(straight, photographs, caplog):
     assert (straight / "train.csv").read_text() == before
 
 
+@pytest.mark.slow
 def test_a_broken_image_is_skipped_and_named(photographs, tmp_path, caplog):
     shutil.copytree(photographs, tmp_path / "scenes")
     (tmp_path / "scenes" / "1" / "images" / "0002.png").write_bytes(b"no image")

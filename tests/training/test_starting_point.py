@@ -55,6 +55,7 @@ def random_student():
     return starting_params(STUDENT, None, KEY)[0]
 
 
+@pytest.mark.slow
 def test_from_nothing_all_is_as_init_params_makes_it(caplog):
     with caplog.at_level(logging.INFO):
         params, point = starting_params(STUDENT, None, KEY)

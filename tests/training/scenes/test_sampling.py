@@ -54,6 +54,7 @@ def test_pictures_are_finite_and_well_exposed(views):
     assert np.median(images.std(axis=(2, 3, 4))) > 0.08
 
 
+@pytest.mark.slow
 def test_more_samples_change_colours_at_outlines_and_nothing_else(scenes, views):
     scene = jax.tree.map(lambda x: x[1], scenes)
     cameras = Cameras(views.extrinsics[1], views.intrinsics[1])
@@ -155,6 +156,7 @@ def test_each_path_moves_as_its_name_says(path, keys):
         assert (inward > 0).mean() > 0.95
 
 
+@pytest.mark.slow
 def test_less_motion_is_more_overlap(keys):
     def extent(motion):
         ranges = CameraRanges(shares=(1, 0, 0, 0), motion=motion, overlap=0)
