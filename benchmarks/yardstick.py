@@ -1,0 +1,152 @@
+"""How well a network sees: 200 procedural scenes that no training draws, and what knows nothing of a scene beside it.
+
+usage: python benchmarks/yardstick.py [WEIGHTS ...] [--views 2 4 8] [--scenes 200] [--json FILE]
+
+A scene is a path of eight views of 84 × 112 pixels, cameras as `CameraRanges` draws them by default; of eight views four are every
+second, two are the first and the fifth. Depth is compared over all views of a scene after one median scale a scene, cameras over all pairs
+of views; figures are means over scenes. Sky has no depth.
+
+Without weights the table has the baselines alone: the mean depth map of 1000 training scenes (each divided by its own mean distance, then
+the mean over views and scenes) and the mean camera of each view of theirs. A row `one view at a time` is the network without a second view.
+"""
+
+import argparse
+import functools
+import json
+import pathlib
+from collections.abc import Callable, Iterator
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from da3jax import forward, weights
+from da3jax.config import ModelConfig
+from da3jax.evaluation.metrics import depth_metrics, pose_auc, pose_errors
+from da3jax.geometry import cameras_from_rays, normalize_poses
+from da3jax.training.data import Batch, PlannedBatch, ProceduralConfig, normalize_images, realise
+from da3jax.training.data.procedural import scene_seed
+from da3jax.training.losses import normalize_targets
+from da3jax.types import Params
+
+SCENES, SIZE = 200, (84, 112)
+CHOSEN = {8: slice(None), 4: slice(0, 8, 2), 2: slice(0, 8, 4)}
+"""Of the eight views, by how many of them a network sees."""
+SEED, TRAINING_SEED = 7_919_000_003, 0
+"""A run's `seed` is the first number that its scenes are drawn from: another than this draws other scenes."""
+CHUNK = 20
+"""Scenes that are rendered at a time."""
+
+Predict = Callable[[Batch], dict[str, np.ndarray]]
+"""From scenes to `depth` (B, S, H, W) and, where they are known, world-to-camera `head` and `rays` (B, S, 3, 4)."""
+
+
+def scenes(count: int = SCENES, seed: int = SEED) -> Iterator[Batch]:
+    """The scenes in chunks, with eight views."""
+    for start in range(0, count, CHUNK):
+        seeds = np.stack([scene_seed((seed, i)) for i in range(start, min(start + CHUNK, count))])
+        yield jax.device_get(realise(PlannedBatch(seeds, 8, *SIZE, ProceduralConfig())))
+
+
+def of_views(batch: Batch, views: int) -> Batch:
+    """Fewer views of the same scenes."""
+    return jax.tree.map(lambda x: x[:, CHOSEN[views]], batch)
+
+
+def measure(predict: Predict, batches: list[Batch], views: int) -> dict[str, float]:
+    """Means over scenes: `abs_rel`, `delta1`, and of each kind of cameras `auc_3` and `auc_30`, behind its name."""
+    rows = []
+    for batch in batches:
+        batch = of_views(batch, views)
+        found, truth, valid = predict(batch), batch.targets, np.asarray(batch.targets.valid())
+        for i in range(len(valid)):
+            row = {}
+            if valid[i].any():
+                row |= depth_metrics(found["depth"][i], truth.depth[i], valid[i])
+            for kind in ("head", "rays"):
+                if kind in found:
+                    auc = pose_auc(pose_errors(found[kind][i], truth.extrinsics[i]), (3, 30))
+                    row |= {f"{kind}_auc_{limit}": value for limit, value in auc.items()}
+            rows.append(row)
+    return {name: float(np.mean([row[name] for row in rows if name in row])) for name in dict.fromkeys(key for row in rows for key in row)}
+
+
+def baselines(count: int = 1000) -> Predict:
+    """The mean depth map and the mean cameras of training scenes."""
+    depth, weight, centres, rotations = 0.0, 0.0, 0.0, 0.0
+    for batch in scenes(count, TRAINING_SEED):
+        truth = batch.targets
+        known = jax.device_get(normalize_targets(truth.depth, truth.extrinsics, truth.intrinsics, truth.valid()))
+        depth, weight = depth + (known.depth * known.mask).sum(axis=(0, 1)), weight + known.mask.sum(axis=(0, 1))
+        rotation = known.extrinsics[..., :3]
+        centres = centres - np.einsum("bsji,bsj->si", rotation, known.extrinsics[..., 3])
+        rotations = rotations + rotation.sum(axis=0)
+    u, _, v = np.linalg.svd(rotations)
+    u[..., -1] *= np.linalg.det(u @ v)[:, None]
+    rotation = u @ v
+    cameras = np.concatenate([rotation, -rotation @ (centres / count)[..., None]], axis=-1)
+
+    def predict(batch: Batch) -> dict[str, np.ndarray]:
+        shape = batch.images.shape
+        poses = np.broadcast_to(cameras[CHOSEN[shape[1]]], (*shape[:2], 3, 4))
+        return {"depth": np.broadcast_to(depth / np.maximum(weight, 1), shape[:-1]), "head": poses}
+
+    return predict
+
+
+def network(params: Params, config: ModelConfig, *, one_view: bool = False, conditioned: bool = False, **options) -> Predict:
+    """What a network says of the scenes; of each view by itself, or given the true cameras."""
+
+    @functools.partial(jax.jit, static_argnums=0)
+    def run(conditioned: bool, params: Params, batch: Batch) -> dict[str, jax.Array]:
+        images, cameras = normalize_images(batch.images), (None, None)
+        if conditioned:
+            cameras = normalize_poses(batch.targets.extrinsics), batch.targets.intrinsics
+        output = forward(params, images, *cameras, config=config, **options)
+        found = {"depth": output.depth, "head": output.extrinsics}
+        if output.ray is not None:
+            found["rays"] = cameras_from_rays(output.ray, output.ray_conf).extrinsics
+        return {name: value for name, value in found.items() if value is not None}
+
+    def predict(batch: Batch) -> dict[str, np.ndarray]:
+        shape = batch.images.shape
+        if one_view:
+            batch = jax.tree.map(lambda x: x.reshape(-1, 1, *x.shape[2:]), batch)
+            return {"depth": jax.device_get(run(conditioned, params, batch))["depth"].reshape(shape[:-1])}
+        return jax.device_get(run(conditioned, params, jax.tree.map(jnp.asarray, batch)))
+
+    return predict
+
+
+COLUMNS = ("abs_rel", "delta1", "head_auc_3", "head_auc_30", "rays_auc_3", "rays_auc_30")
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("weights", nargs="*", help="folders of weights")
+    parser.add_argument("--views", type=int, nargs="*", default=[2, 4, 8], choices=CHOSEN)
+    parser.add_argument("--scenes", type=int, default=SCENES)
+    parser.add_argument("--json", help="a file for the figures")
+    args = parser.parse_args()
+    batches = list(scenes(args.scenes))
+    candidates = {"baselines": baselines()}
+    for folder in args.weights:
+        params, config = weights.load(folder)
+        candidates |= {
+            folder: network(params, config),
+            f"{folder}, one view at a time": network(params, config, one_view=True),
+            f"{folder}, given the cameras": network(params, config, conditioned=True),
+        }
+    print("| | views | AbsRel | δ1 | head AUC@3 | AUC@30 | rays AUC@3 | AUC@30 |\n|---|---|---|---|---|---|---|---|")
+    figures = {}
+    for name, predict in candidates.items():
+        for views in args.views:
+            found = figures[f"{name}, {views} views"] = measure(predict, batches, views)
+            cells = [f"{found[key]:.{3 if i < 2 else 1}f}" if key in found else "" for i, key in enumerate(COLUMNS)]
+            print(f"| {name} | {views} | {' | '.join(cells)} |", flush=True)
+    if args.json:
+        pathlib.Path(args.json).write_text(json.dumps(figures, indent=2))
+
+
+if __name__ == "__main__":
+    main()

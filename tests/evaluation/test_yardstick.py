@@ -1,0 +1,41 @@
+"""The yardstick: its scenes are not those of a training, and what it says of known predictions."""
+
+import numpy as np
+import pytest
+
+from benchmarks import yardstick
+from da3jax.training.data import Batches, DataConfig
+from da3jax.training.data.procedural import scene_seed
+
+
+@pytest.fixture(scope="module")
+def batches():
+    return list(yardstick.scenes(4))
+
+
+def test_the_truth_has_no_error_and_is_better_than_the_baselines(batches):
+    def truth(batch):
+        depth = np.where(batch.targets.valid(), 3 * batch.targets.depth, 1)
+        return {"depth": depth, "head": batch.targets.extrinsics, "rays": batch.targets.extrinsics}
+
+    guess = yardstick.baselines(20)
+    for views in yardstick.CHOSEN:
+        found, blind = (yardstick.measure(predict, batches, views) for predict in (truth, guess))
+        np.testing.assert_allclose(found["abs_rel"], 0, atol=1e-6)
+        assert (found["delta1"], found["head_auc_30"], found["rays_auc_3"]) == (1, 100, 100)
+        assert blind["abs_rel"] > 0.2
+        assert blind["head_auc_30"] < 30
+
+
+def test_fewer_views_are_some_of_the_eight(batches):
+    assert batches[0].images.shape == (4, 8, 84, 112, 3)
+    four, two = (yardstick.of_views(batches[0], views) for views in (4, 2))
+    np.testing.assert_array_equal(four.images, batches[0].images[:, [0, 2, 4, 6]])
+    np.testing.assert_array_equal(two.targets.extrinsics, batches[0].targets.extrinsics[:, [0, 4]])
+
+
+def test_no_training_draws_its_scenes():
+    ours = {tuple(scene_seed((yardstick.SEED, i))) for i in range(yardstick.SCENES)}
+    assert len(ours) == yardstick.SCENES
+    with Batches(DataConfig(views=(2,), sizes=((28, 42),), batch_tokens=12 * 500), seed=0) as drawn:
+        assert not ours & {tuple(seed) for seed in next(drawn).batch.seeds}
