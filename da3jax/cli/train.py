@@ -8,7 +8,13 @@ import typer
 
 from da3jax.cli.failures import failures_in_a_sentence
 
-Config = Annotated[str, typer.Argument(metavar="CONFIG", help="A YAML file; what it does not say is the paper's choice.")]
+Config = Annotated[
+    str,
+    typer.Argument(
+        metavar="CONFIG",
+        help="A YAML file, or one of our own, such as train/da3_small; what it does not say is the paper's choice.",
+    ),
+]
 Overrides = Annotated[
     list[str] | None, typer.Argument(metavar="[KEY=VALUE]...", help="Other values, such as steps=100 or optimizer.learning_rate=1e-4.")
 ]
