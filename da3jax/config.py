@@ -197,12 +197,20 @@ _GIANT = _anyview(
     "da3-giant", 1536, 40, 24, (19, 27, 33, 39), 13, **_WIDE, mlp="swiglu", gaussians=GaussianHeadConfig(**_WIDE)
 )  # fmt: skip
 
+_TINY = ModelConfig(
+    "da3-tiny",
+    BackboneConfig(192, 12, 3, (5, 7, 9, 11), alt_start=2, qknorm_start=2, rope_start=2, pos_grid=12),
+    DualDPTConfig(32, (24, 48, 96, 192)),
+    CameraConfig(encoder_depth=2, encoder_heads=3),
+)
+
 _METRIC = _single_view("da3metric-large", canonical_focal=CANONICAL_FOCAL)
 
 PRESETS: Mapping[str, Config] = types.MappingProxyType(
     {
         config.name: config
         for config in (
+            _TINY,
             _anyview("da3-small", 384, 12, 6, (5, 7, 9, 11), 4, 64, (48, 96, 192, 384)),
             _anyview("da3-base", 768, 12, 12, (5, 7, 9, 11), 4, 128, (96, 192, 384, 768)),
             _anyview("da3-large", 1024, 24, 16, (11, 15, 19, 23), 8, **_WIDE),
@@ -213,7 +221,7 @@ PRESETS: Mapping[str, Config] = types.MappingProxyType(
         )
     }
 )
-"""The released variants by name."""
+"""The released variants by name, and da3-tiny, which this project trains."""
 
 
 def load_config(source: str | pathlib.Path | Mapping[str, Any] | Config) -> Config:

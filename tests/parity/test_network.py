@@ -76,6 +76,10 @@ def check(config, cases, *, stacked=False):
     assert not worst
 
 
+def test_tiny():
+    check(PRESETS["da3-tiny"], [*FEW[:2], *TINY])
+
+
 @pytest.mark.parametrize("part", range(3))
 def test_small_over_all_pairs_of_axes(part):
     check(PRESETS["da3-small"], SMALL[part::3])
