@@ -210,7 +210,6 @@ PRESETS: Mapping[str, Config] = types.MappingProxyType(
     {
         config.name: config
         for config in (
-            _TINY,
             _anyview("da3-small", 384, 12, 6, (5, 7, 9, 11), 4, 64, (48, 96, 192, 384)),
             _anyview("da3-base", 768, 12, 12, (5, 7, 9, 11), 4, 128, (96, 192, 384, 768)),
             _anyview("da3-large", 1024, 24, 16, (11, 15, 19, 23), 8, **_WIDE),
@@ -218,6 +217,7 @@ PRESETS: Mapping[str, Config] = types.MappingProxyType(
             _single_view("da3mono-large"),
             _METRIC,
             NestedConfig("da3nested-giant-large", _GIANT, _METRIC),
+            _TINY,
         )
     }
 )

@@ -13,6 +13,7 @@ def batches():
     return list(yardstick.scenes(4))
 
 
+@pytest.mark.slow
 def test_the_truth_has_no_error_and_is_better_than_the_baselines(batches):
     def truth(batch):
         depth = np.where(batch.targets.valid(), 3 * batch.targets.depth, 1)

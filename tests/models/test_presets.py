@@ -19,6 +19,7 @@ MILLIONS = {
     "da3mono-large": 334.17,
     "da3metric-large": 334.17,
     "da3nested-giant-large": 1689.85,
+    "da3-tiny": 7.68,
 }
 B, S, H, W = 2, 3, 56, 70
 TOKENS = (H // 14) * (W // 14)
@@ -40,7 +41,7 @@ def test_all_presets_are_here():
 
 
 @pytest.mark.parametrize("name", PRESETS)
-def test_parameters_are_as_many_as_the_official_ones(name):
+def test_parameters_are_as_many_as_is_said_of_it(name):
     leaves = jax.tree.leaves(shapes(name))
     assert {leaf.dtype for leaf in leaves} == {np.dtype("float32")}
     assert round(sum(math.prod(leaf.shape) for leaf in leaves) / 1e6, 2) == MILLIONS[name]

@@ -18,13 +18,15 @@ OCCLUSION = 0.05
 def correspondence_loss(features: jax.Array, truth: NormalizedTargets, *, temperature: float = 0.1) -> jax.Array:
     """Mean () cross-entropy of finding a patch's middle again among the patches of each other view.
 
-    Features (B, S, h, w, C) of patches are compared by their cosine over the temperature, with a softmax over the patches of one view. What
+    Of the features (B, S, h, w, C) of patches the first half of the channels is compared, lest what tells where a patch is be lost from the
+    others: by its cosine over the temperature, with a softmax over the patches of one view. What
     is to be found is where that view sees the point, shared among the four patches whose middles are next to it. Points that are hidden,
     outside or not known do not count; a scene of one view has none. Not of the paper, whose network starts from DINOv2, which matches
     patches already. Source of the form: InfoNCE (arXiv 1807.03748).
     """
     patches, seen = find_patches(truth)
-    unit = features / jnp.maximum(safe_norm(features), 1e-6)[..., None]
+    compared = features[..., : features.shape[-1] // 2]
+    unit = compared / jnp.maximum(safe_norm(compared), 1e-6)[..., None]
     logits = jnp.einsum("bihwc,bjyxc->bijhwyx", unit, unit) / temperature
     spread = jax.nn.logsumexp(logits, axis=(-2, -1))
     return masked_mean(spread - jnp.sum(patches * logits, axis=(-2, -1)), seen)

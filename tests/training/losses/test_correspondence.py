@@ -51,12 +51,14 @@ def test_what_is_hidden_or_unknown_is_not_to_be_found():
 def test_by_hand():
     # Every patch is alike: each of the 8 is as likely. A patch that is known to be itself has the softmax of 1 and seven times 0.
     flat = truth(*wall(shift=1e-3))
-    assert float(correspondence_loss(jnp.ones((1, 2, 2, 4, 3)), flat)) == pytest.approx(np.log(8), rel=1e-6)
-    own = jnp.broadcast_to(jnp.eye(8).reshape(2, 4, 8), (1, 2, 2, 4, 8))
+    assert float(correspondence_loss(jnp.ones((1, 2, 2, 4, 6)), flat)) == pytest.approx(np.log(8), rel=1e-6)
+    own = jnp.broadcast_to(jnp.eye(8, 16).reshape(2, 4, 16), (1, 2, 2, 4, 16))
     patches, seen = find_patches(flat)
     right = float(np.mean(np.einsum("bijhwhw->bijhw", patches)[np.asarray(seen)]))
     expected = np.log(np.exp(2) + 7) - 2 * right
     assert float(correspondence_loss(3 * own, flat, temperature=0.5)) == pytest.approx(expected, rel=1e-5)
+    free = own.at[..., 8:].set(RNG.standard_normal((1, 2, 2, 4, 8)))
+    assert correspondence_loss(free, flat) == correspondence_loss(own, flat)
 
 
 def test_gradients(assert_gradients):
