@@ -1,17 +1,17 @@
 """How well a network sees: 200 procedural scenes that no training draws, and what knows nothing of a scene beside it.
 
-usage: python benchmarks/yardstick.py [WEIGHTS ...] [--views 2 4 8] [--scenes 200] [--json FILE]
+usage: python benchmarks/yardstick.py [WEIGHTS ...] [--views 2 4 8] [--scenes 200] [--training-scenes 1000] [--json FILE]
 
 A scene is a path of eight views of 84 × 112 pixels, cameras as `CameraRanges` draws them by default; of eight views four are every
 second, two are the first and the fifth. Depth is compared over all views of a scene after one median scale a scene, cameras over all pairs
 of views; figures are means over scenes. Sky has no depth.
 
 Without weights the table has the baselines alone: the mean depth map of 1000 training scenes (each divided by its own mean distance, then
-the mean over views and scenes) and the mean camera of each view of theirs. A row `one view at a time` is the network without a second view.
+the mean over views and scenes) and the mean camera of each view of theirs. Of a network there are three rows: as it is, `one view at a time`,
+without a second view, and, where it takes cameras, `given the cameras`.
 """
 
 import argparse
-import functools
 import json
 import pathlib
 from collections.abc import Callable, Iterator
@@ -94,15 +94,15 @@ def baselines(count: int = 1000) -> Predict:
     return predict
 
 
-def network(params: Params, config: ModelConfig, *, one_view: bool = False, conditioned: bool = False, **options) -> Predict:
+def network(params: Params, config: ModelConfig, *, one_view: bool = False, conditioned: bool = False) -> Predict:
     """What a network says of the scenes; of each view by itself, or given the true cameras."""
 
-    @functools.partial(jax.jit, static_argnums=0)
-    def run(conditioned: bool, params: Params, batch: Batch) -> dict[str, jax.Array]:
-        images, cameras = normalize_images(batch.images), (None, None)
+    @jax.jit
+    def run(params: Params, batch: Batch) -> dict[str, jax.Array]:
+        truth, cameras = batch.targets, {}
         if conditioned:
-            cameras = normalize_poses(batch.targets.extrinsics), batch.targets.intrinsics
-        output = forward(params, images, *cameras, config=config, **options)
+            cameras = {"extrinsics": normalize_poses(truth.extrinsics), "intrinsics": truth.intrinsics}
+        output = forward(params, normalize_images(batch.images), config=config, **cameras)
         found = {"depth": output.depth, "head": output.extrinsics}
         if output.ray is not None:
             found["rays"] = cameras_from_rays(output.ray, output.ray_conf).extrinsics
@@ -112,8 +112,8 @@ def network(params: Params, config: ModelConfig, *, one_view: bool = False, cond
         shape = batch.images.shape
         if one_view:
             batch = jax.tree.map(lambda x: x.reshape(-1, 1, *x.shape[2:]), batch)
-            return {"depth": jax.device_get(run(conditioned, params, batch))["depth"].reshape(shape[:-1])}
-        return jax.device_get(run(conditioned, params, jax.tree.map(jnp.asarray, batch)))
+            return {"depth": jax.device_get(run(params, batch)["depth"]).reshape(shape[:-1])}
+        return jax.device_get(run(params, batch))
 
     return predict
 
@@ -121,22 +121,24 @@ def network(params: Params, config: ModelConfig, *, one_view: bool = False, cond
 COLUMNS = ("abs_rel", "delta1", "head_auc_3", "head_auc_30", "rays_auc_3", "rays_auc_30")
 
 
-def main() -> None:
+def main(arguments: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("weights", nargs="*", help="folders of weights")
     parser.add_argument("--views", type=int, nargs="*", default=[2, 4, 8], choices=CHOSEN)
     parser.add_argument("--scenes", type=int, default=SCENES)
+    parser.add_argument("--training-scenes", type=int, default=1000, help="of which the baselines are means")
     parser.add_argument("--json", help="a file for the figures")
-    args = parser.parse_args()
+    args = parser.parse_args(arguments)
     batches = list(scenes(args.scenes))
-    candidates = {"baselines": baselines()}
+    candidates = {"baselines": baselines(args.training_scenes)}
     for folder in args.weights:
         params, config = weights.load(folder)
         candidates |= {
             folder: network(params, config),
             f"{folder}, one view at a time": network(params, config, one_view=True),
-            f"{folder}, given the cameras": network(params, config, conditioned=True),
         }
+        if config.camera is not None:
+            candidates[f"{folder}, given the cameras"] = network(params, config, conditioned=True)
     print("| | views | AbsRel | δ1 | head AUC@3 | AUC@30 | rays AUC@3 | AUC@30 |\n|---|---|---|---|---|---|---|---|")
     figures = {}
     for name, predict in candidates.items():

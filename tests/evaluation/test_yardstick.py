@@ -1,5 +1,7 @@
 """The yardstick: its scenes are not those of a training, and what it says of known predictions."""
 
+import json
+
 import numpy as np
 import pytest
 
@@ -40,3 +42,18 @@ def test_no_training_draws_its_scenes():
     assert len(ours) == yardstick.SCENES
     with Batches(DataConfig(views=(2,), sizes=((28, 42),), batch_tokens=12 * 500), seed=0) as drawn:
         assert not ours & {tuple(seed) for seed in next(drawn).batch.seeds}
+
+
+@pytest.mark.slow
+def test_the_table_has_a_network_as_it_is_with_one_view_and_with_cameras(released_dir, tmp_path, capsys):
+    folders = [str(released_dir), str(released_dir.parent / "single_view")]
+    yardstick.main([*folders, "--views", "2", "--scenes", "1", "--training-scenes", "2", "--json", str(tmp_path / "figures.json")])
+    rows = [row.split(" | ") for row in capsys.readouterr().out.splitlines()[2:]]
+    any_view, single_view = folders
+    names = ["baselines", any_view, f"{any_view}, one view at a time", f"{any_view}, given the cameras"]
+    assert [row[0].removeprefix("| ") for row in rows] == [*names, single_view, f"{single_view}, one view at a time"]
+    figures = json.loads((tmp_path / "figures.json").read_text())
+    for name in names[1:]:
+        assert np.isfinite(list(figures[f"{name}, 2 views"].values())).all()
+    assert set(figures[f"{any_view}, given the cameras, 2 views"]) >= {"abs_rel", "head_auc_30", "rays_auc_30"}
+    assert set(figures[f"{single_view}, 2 views"]) == {"abs_rel", "delta1", "rmse"}
