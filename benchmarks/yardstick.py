@@ -7,8 +7,8 @@ second, two are the first and the fifth. Depth is compared over all views of a s
 of views; figures are means over scenes. Sky has no depth.
 
 Without weights the table has the baselines alone: the mean depth map of 1000 training scenes (each divided by its own mean distance, then
-the mean over views and scenes) and the mean camera of each view of theirs. Of a network there are three rows: as it is, `one view at a time`,
-without a second view, and, where it takes cameras, `given the cameras`.
+the mean over views and scenes) and the mean camera of each view of theirs. A network has three rows: as it is, `one view at a time`, and,
+where it takes cameras, `given the cameras`.
 """
 
 import argparse
@@ -17,7 +17,6 @@ import pathlib
 from collections.abc import Callable, Iterator
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 
 from da3jax import forward, weights

@@ -13,7 +13,7 @@ import yaml
 from da3jax.config import ModelConfig, NestedConfig, load_config
 from da3jax.models.network import DTYPES
 from da3jax.schema import at_least, from_dict, merge, one_of, read_yaml, to_dict
-from da3jax.training.data import DataConfig, FolderConfig
+from da3jax.training.data import DataConfig
 from da3jax.training.losses import LOSSES, LossConfig
 from da3jax.training.optimizer import OptimizerConfig
 
@@ -82,8 +82,10 @@ class TrainConfig:
             one_of("dtype", self.dtype, DTYPES)
         if not self.folder:
             raise ValueError("folder is empty; it is the folder that the run writes to")
-        if any(isinstance(source, FolderConfig) and not source.labelled for source in self.data.sources):
+        if not self.data.labelled:
             self._check_unlabelled()
+        if self.validation is not None and not self.validation.data.labelled:
+            raise ValueError("validation.data has a source that is not labelled; errors are measured against labels")
         depth = self.model.backbone.depth
         if any(block >= depth for block in self.losses.feature_layers):
             raise ValueError(
@@ -99,14 +101,14 @@ class TrainConfig:
             )
 
     def _check_unlabelled(self):
-        losses = self.losses
-        for name, value, wanted in (
-            ("teacher", self.teacher, "the weights of the network that labels them"),
-            ("losses.teacher_from", losses.teacher_from, 0),
-            ("losses.units", losses.units, "relative"),
-            ("data.views", list(self.data.views), [1]),
+        losses, views = self.losses, list(self.data.views)
+        for name, value, fits, wanted in (
+            ("teacher", self.teacher, self.teacher is not None, "the weights of the network that labels them"),
+            ("losses.teacher_from", losses.teacher_from, losses.teacher_from == 0, "0"),
+            ("losses.units", losses.units, losses.units == "relative", "relative"),
+            ("data.views", views, views == [1], "[1]"),
         ):
-            if value is None if name == "teacher" else value != wanted:
+            if not fits:
                 raise ValueError(f"{name} is {value} with images that are not labelled; it is {wanted}")
 
 
@@ -125,7 +127,7 @@ def load_train_config(
 
     Raises:
         ValueError: an unknown or mistyped key, or a value that is not allowed; the sentence names it and the closest that is.
-        FileNotFoundError: there is no such file.
+        FileNotFoundError: there is no such file, and the project has none of that name; the sentence names the closest that it has.
     """
     if isinstance(source, Mapping):
         fields, name = source, "run"
@@ -154,12 +156,15 @@ def _find(source: str | pathlib.Path) -> pathlib.Path:
     if pathlib.Path(source).is_file():
         return pathlib.Path(source)
     package = pathlib.Path(__file__).parents[1]
-    ours = package / "configs"  # in an installed package; in a checkout it is beside it
-    ours = ours if ours.is_dir() else package.parent / "configs"
+    # In an installed package they are inside; in a checkout, beside it.
+    ours = next(folder for folder in (package / "configs", package.parent / "configs") if folder.is_dir())
     found = {path.relative_to(ours).with_suffix("").as_posix(): path for path in sorted(ours.glob("*/*.yaml"))}
-    if (name := str(source).removesuffix(".yaml")) in found:
-        return found[name]
-    raise FileNotFoundError(f"there is no configuration {source}; it is a YAML file, or one of {', '.join(found)}")
+    name = str(source).removesuffix(".yaml")
+    try:
+        one_of("configuration", name, found)
+    except ValueError as error:
+        raise FileNotFoundError(f"there is no file {source}; {error}") from error
+    return found[name]
 
 
 def save_train_config(config: TrainConfig, path: pathlib.Path) -> None:

@@ -47,7 +47,7 @@ def train(config: TrainConfig, *, report: Report = lambda step, metrics: None) -
     |----------------------|------------------------------------------------------------------------|
     | `config.yaml`        | the configuration                                                      |
     | `checkpoints/`       | the last and the best states, with a fingerprint of each leaf          |
-    | `train.csv`          | losses and rates, a row each `log_every` steps                         |
+    | `train.csv`          | losses, rates, seconds a step, scenes skipped; each `log_every` steps  |
     | `validation.csv`     | losses and errors                                                      |
     | `weights-STEPS/`     | `model.safetensors` and `config.json`, once all steps are taken        |
     | `not-finite-STEP.npz`| the batch on which loss or gradients were not finite, which ends a run |
@@ -89,7 +89,8 @@ def train(config: TrainConfig, *, report: Report = lambda step, metrics: None) -
         _remember(config, folder)
         step = int(state.step)
         log = stack.enter_context(MetricsLog(folder, resume=step, tensorboard=config.tensorboard)) if jax.process_index() == 0 else None
-        began, first, skipped = time.perf_counter(), step, 0  # of what is logged next
+        skipped = 0
+        began, first = time.perf_counter(), step  # of the steps that are logged next
         while step < config.steps:
             loaded = next(batches)
             skipped += len(loaded.skipped)
@@ -141,7 +142,16 @@ def _prepare(config: TrainConfig, mesh: jax.sharding.Mesh, checkpoints: Checkpoi
         if isinstance(teacher_config, NestedConfig):
             raise ValueError(f"teacher {config.teacher} is the nested network {teacher_config.name}; a teacher is one network with depth")
         teacher_params = jax.device_put(teacher_params, fsdp_shardings(teacher_params, mesh))
+        if not config.data.labelled and config.losses.weights.sky and "sky" not in teacher_config.outputs:
+            raise ValueError(
+                f"teacher {config.teacher} ({teacher_config.name}) says nothing of sky, which images that are not labelled learn from "
+                f"it; losses.weights.sky is 0, or the teacher a network with sky"
+            )
         teacher = make_forward(teacher_config, mesh, **options)
+    elif 0 < config.losses.teacher_from < config.steps:
+        logger.warning(
+            "no teacher is named: depth stays ground truth from step %d (losses.teacher_from) on, too", config.losses.teacher_from
+        )
 
     form = functools.partial(stack_layers, config=config.model) if config.stack_layers else lambda params: params
     shapes = jax.eval_shape(lambda key: form(init_params(config.model, key)), jax.random.key(0))

@@ -15,6 +15,7 @@ from jax.sharding import Mesh, PartitionSpec
 from da3jax.config import ModelConfig
 from da3jax.geometry import normalize_poses
 from da3jax.models import build_network
+from da3jax.models.sky import SKY_THRESHOLD
 from da3jax.parallel import BATCH_AXES, batch_sharding
 from da3jax.training.data import AugmentConfig, Batch, augment, normalize_images
 from da3jax.training.losses import LossConfig, Targets, draw_pose_conditioning, supervise, total_loss
@@ -84,9 +85,10 @@ def _conditioning(config: ModelConfig, losses: LossConfig, targets: Targets, key
 
 
 def _teach(teacher: Forward, params: Params, images: jax.Array) -> tuple[jax.Array, jax.Array | None]:
-    """The teacher's depth and, if it has one, sky (B, S, H, W), each view being a scene of its own."""
+    """The teacher's depth and, if it has one, which pixels it takes for sky, 0 or 1 (B, S, H, W), each view being a scene of its own."""
     output = teacher(params, images.reshape(-1, 1, *images.shape[2:]), None, None)
-    return jax.tree.map(lambda x: lax.stop_gradient(x).reshape(images.shape[:-1]), (output.depth, output.sky))
+    sky = None if output.sky is None else (output.sky >= SKY_THRESHOLD).astype(output.sky.dtype)
+    return jax.tree.map(lambda x: lax.stop_gradient(x).reshape(images.shape[:-1]), (output.depth, sky))
 
 
 def make_train_step(

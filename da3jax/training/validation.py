@@ -33,10 +33,17 @@ def make_validation(config: TrainConfig, forward: Forward, mesh: Mesh) -> Callab
         mesh: the devices.
 
     Raises:
-        ValueError, OSError: from the returned function, as `da3jax.training.data.Batches`.
+        ValueError, OSError: as `da3jax.training.data.Batches`, from the returned function, too.
     """
     settings, metric = config.validation, config.losses.units == "canonical"
     data = dataclasses.replace(settings.data, augment=AugmentConfig(crop=(1.0, 1.0)))
+
+    processes = {"process_index": jax.process_index(), "process_count": jax.process_count()}
+
+    def open_scenes() -> Batches:
+        return Batches(data, seed=settings.seed, multiple_of=mesh.size, **processes)
+
+    open_scenes().close()  # what is wrong with them is said before training
 
     @jax.jit
     def look(params: Params, batch: Batch) -> tuple[dict, dict]:
@@ -59,8 +66,7 @@ def make_validation(config: TrainConfig, forward: Forward, mesh: Mesh) -> Callab
 
     def validate(params: Params) -> dict[str, float]:
         rows: list[dict[str, float]] = []
-        processes = {"process_index": jax.process_index(), "process_count": jax.process_count()}
-        with Batches(data, seed=settings.seed, multiple_of=mesh.size, **processes) as batches:
+        with open_scenes() as batches:
             for _ in range(settings.batches):
                 terms, seen = look(params, realise(next(batches).batch, batch_sharding(mesh)))
                 seen = process_allgather(seen, tiled=True)

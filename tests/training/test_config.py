@@ -77,6 +77,10 @@ def test_differences_are_named():
             "losses={weights: {correspondence: 1}, correspondence_block: 12}",
             "losses.correspondence_block is 12; the network's blocks are 0 to 11",
         ),
+        (
+            "losses={weights: {ray: 0, point: 0, camera: 0, correspondence: 1}, units: canonical}",
+            "weights.correspondence is 1.* with units canonical; it is 0 unless units are scene",
+        ),
         ("losses.preset=teacher", "losses.weights.objects is 1.*, and no network of this version predicts objects; it is 0"),
         ("folder=''", "folder is empty; it is the folder that the run writes to"),
     ],
@@ -92,6 +96,11 @@ def test_mistakes_are_named_with_what_would_be_right(override, message):
     [
         ("teacher=null", "teacher is None with images that are not labelled; it is the weights of the network that labels them"),
         ("losses.teacher_from=5", "losses.teacher_from is 5 with images that are not labelled; it is 0"),
+        ("losses.units=canonical", "losses.units is canonical with images that are not labelled; it is relative"),
+        (
+            "validation={data: {sources: [{type: folder, path: b, labelled: false}]}}",
+            "validation.data has a source that is not labelled; errors are measured against labels",
+        ),
         ("data.views=[1, 2]", r"data.views is \[1, 2\] with images that are not labelled; it is \[1\]"),
     ],
 )
@@ -109,7 +118,7 @@ def test_images_that_are_not_labelled_need_a_teacher_that_labels_each_by_itself(
 
 
 def test_a_configuration_that_is_not_there_is_named(tmp_path):
-    with pytest.raises(
-        FileNotFoundError, match=r"no configuration .*mine.yaml; it is a YAML file, or one of finetune/large_pod, .*train/teacher"
-    ):
+    with pytest.raises(FileNotFoundError, match=r"there is no file .*mine.yaml; .* it is one of finetune/large_pod, .*train/teacher"):
         load_train_config(tmp_path / "mine.yaml")
+    with pytest.raises(FileNotFoundError, match=r"there is no file train/techer; .* did you mean 'train/teacher'"):
+        load_train_config("train/techer")

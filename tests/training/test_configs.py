@@ -3,6 +3,8 @@
 import csv
 import json
 import pathlib
+import re
+import shlex
 
 import jax
 import numpy as np
@@ -34,6 +36,22 @@ def test_each_begins_with_its_command_its_time_and_what_to_expect(name):
     assert f"#   da3jax {command} {name}" in head
     assert "# Time: " in head
     assert "# Expect" in head
+
+
+@pytest.mark.parametrize("text", [FOLDER.parent / "README.md", *(FOLDER / f"{name}.yaml" for name in NAMES)], ids=lambda path: path.stem)
+def test_each_command_that_is_shown_is_one(text):
+    commands = re.findall(r"^(?:#   )?da3jax (?:train|finetune) (\w+/.*)$", text.read_text(), flags=re.MULTILINE)
+    assert commands
+    for command in commands:
+        name, *overrides = shlex.split(command)
+        load_train_config(name, overrides)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_each_other_source_that_is_shown_can_be_taken(name):
+    shown = re.findall(r"(?:validation\.)?data\.[a-z_.0-9]+='[^']+'", (FOLDER / f"{name}.yaml").read_text())
+    for override in shown:
+        load_train_config(name, shlex.split(override))
 
 
 def test_the_paper_s_schedule_is_what_they_say():

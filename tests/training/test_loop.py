@@ -174,6 +174,22 @@ def test_a_nested_teacher_is_refused(photographs, tmp_path):
         train(run(tmp_path / "run", data=data_of(photographs), start_from=str(nested)))
 
 
+def test_a_teacher_that_is_missing_is_missed(photographs, tmp_path, caplog):
+    with pytest.raises(OSError, match="nowhere"):
+        train(run(tmp_path / "run", data=data_of(photographs), losses={"teacher_from": 3}, start_from=str(tmp_path / "nowhere")))
+    assert "no teacher is named: depth stays ground truth from step 3 (losses.teacher_from) on, too" in caplog.text
+
+
+def test_a_teacher_without_sky_cannot_label_sky(photographs, tmp_path):
+    weights.save_pretrained(params_of(ANYVIEW), ANYVIEW, tmp_path / "teacher")
+    data = DATA | {"sources": [{"type": "folder", "path": str(photographs), "labelled": False}], "views": [1]}
+    fields = {"model": to_dict(SINGLE_VIEW), "losses": {"preset": "mono", "teacher_from": 0}, "teacher": str(tmp_path / "teacher")}
+    with pytest.raises(
+        ValueError, match=r"teacher .*teacher \(.*\) says nothing of sky, which .* learn from it; losses.weights.sky is 0, or"
+    ):
+        train(run(tmp_path / "run", data=data, **fields))
+
+
 def test_a_finished_run_is_left_as_it_is(straight, photographs, caplog):
     before = (straight / "train.csv").read_text()
     with caplog.at_level(logging.INFO, "da3jax"):

@@ -2,13 +2,19 @@ import dataclasses
 import functools
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 from jax.sharding import PartitionSpec
 
 from da3jax.models import init_params
 from da3jax.parallel import make_mesh
+from da3jax.training.data import AugmentConfig
+from da3jax.training.losses import LossConfig, LossWeights
 from da3jax.training.optimizer import split
+from da3jax.training.step import make_loss
+from da3jax.types import NetworkOutput
+from tests.models.tiny import SINGLE_VIEW
 from tests.training.tiny import run as config_of
 
 SGD = {"algorithm": "sgd", "learning_rate": 0.02, "warmup_steps": 0, "weight_decay": 0.0}
@@ -118,6 +124,21 @@ def test_a_teacher_replaces_the_truth_when_its_time_has_come(make_run, scenes):
     pairs = [(taught.step(batch)["depth"], plain.step(batch)["depth"]) for _ in range(2)]
     np.testing.assert_allclose(pairs[0][0], pairs[0][1], rtol=1e-5)
     assert abs(pairs[1][0] - pairs[1][1]) > 1e-3 * pairs[1][1]
+
+
+def test_an_unlabelled_pixel_is_taught_to_be_sky_where_the_teacher_says_so(scenes):
+    batch = scenes(1)
+    nothing = dataclasses.replace(batch.targets, mask=np.zeros_like(batch.targets.mask))
+    said = np.where(np.arange(42) < 20, 0.35, 0.25) * np.ones((2, 1, 28, 42), np.float32)  # sky from 0.3 on
+
+    def says(sky):
+        return lambda *_: NetworkOutput(depth=jnp.ones_like(sky), sky=sky)
+
+    weights = LossWeights(depth=0, ray=0, point=0, camera=0, gradient=0, sky=1)
+    losses = LossConfig(weights, units="relative", teacher_from=0)
+    student = jnp.asarray(said.reshape(1, 2, 28, 42) > 0.3, jnp.float32)
+    loss = make_loss(SINGLE_VIEW, losses, AugmentConfig(), says(student), says(jnp.asarray(said)))
+    assert loss({}, dataclasses.replace(batch, targets=nothing), jax.random.key(0), 0, {})[0] == 0
 
 
 @pytest.fixture

@@ -70,3 +70,10 @@ def test_a_metric_network_is_not_scaled(folder):
     np.testing.assert_allclose(found["abs_rel"], 0, atol=1e-6)
     found = validation_of(folder, lambda depth, poses: (2 * depth * (300 / 40), poses), losses)
     np.testing.assert_allclose(found["abs_rel"], 1, rtol=1e-6)
+
+
+def test_scenes_that_are_not_there_are_named_before_training(tmp_path):
+    data = {"views": [2], "sizes": [[28, 42]], "batch_tokens": 96, "sources": [{"type": "folder", "path": str(tmp_path / "held-out")}]}
+    config = run("unused", validation={"data": data, "batches": 1}, losses=LOSSES)
+    with pytest.raises(OSError, match="held-out"):
+        make_validation(config, lambda *_: None, make_mesh())

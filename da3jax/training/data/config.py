@@ -136,3 +136,8 @@ class DataConfig:
                 raise ValueError(f"a size is {size}; it is (height, width) in multiples of {PATCH_SIZE} pixels")
         at_least("batch_tokens", self.batch_tokens, 1)
         at_least("workers", self.workers, 0)
+
+    @property
+    def labelled(self) -> bool:
+        """Whether all sources have depth and cameras."""
+        return all(isinstance(source, ProceduralConfig) or source.labelled for source in self.sources)

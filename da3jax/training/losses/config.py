@@ -96,7 +96,7 @@ class LossConfig:
     def __post_init__(self):
         object.__setattr__(self, "local_levels", tuple(self.local_levels))  # a list would not hash
         one_of("units", self.units, ("scene", "canonical", "relative"))
-        for name in ("ray", "point", "camera") if self.units != "scene" else ():
+        for name in ("ray", "point", "camera", "correspondence") if self.units != "scene" else ():
             if getattr(self.weights, name):
                 raise ValueError(f"weights.{name} is {getattr(self.weights, name)} with units {self.units}; it is 0 unless units are scene")
         for name in ("confidence_reward", "canonical_focal", "correspondence_temperature"):

@@ -41,26 +41,29 @@ def supervise(
 
     From step `config.teacher_from` on it is the teacher's (B, S, H, W), aligned to each view's ground truth; a view keeps its ground truth
     with probability `config.ground_truth_probability`. Sky and background stay excluded by the targets' own masks. Nothing is aligned
-    before that step. Where units are `relative`, views of which nothing is known are taught the teacher's depth as it is, and its `sky` (B,
-    S, H, W). Source: Depth Anything 3, sections 3.4 and 4.2 to 4.4.
+    before that step. Where units are `relative`, views of which nothing is known are taught the teacher's depth as it is and, if targets
+    have a sky, its `sky` (B, S, H, W), 0 or 1. Source: Depth Anything 3, sections 3.4 and 4.2 to 4.4.
 
     Raises:
-        ValueError: the teacher's depth has another shape than the targets', or the targets do not fit together.
+        ValueError: the teacher's depth or sky has another shape than the targets' depth, or the targets do not fit together.
     """
     check_targets(targets)
-    if jnp.shape(teacher) != jnp.shape(targets.depth):
-        raise ValueError(f"the teacher's depth has shape {jnp.shape(teacher)}; the targets' has {jnp.shape(targets.depth)}, and so has it")
+    shape = jnp.shape(targets.depth)
+    for name, given in (("depth", teacher), ("sky", sky)):
+        if given is not None and jnp.shape(given) != shape:
+            raise ValueError(f"the teacher's {name} has shape {jnp.shape(given)}; the targets' depth has {shape}, and so has it")
     depth, mask = jnp.asarray(targets.depth), jnp.asarray(targets.mask)
+    teacher = jnp.asarray(teacher, depth.dtype)
     unlabelled = ~jnp.any(targets.valid(), axis=(-2, -1), keepdims=True) & (config.units == "relative")
     if targets.sky is not None:
         unlabelled &= jnp.all(jnp.isnan(targets.sky), axis=(-2, -1), keepdims=True)
         if sky is not None:
-            given = jnp.where(unlabelled & (step >= config.teacher_from), sky, targets.sky)
-            targets = dataclasses.replace(targets, sky=given)
+            taught = jnp.where(unlabelled & (step >= config.teacher_from), sky, targets.sky)
+            targets = dataclasses.replace(targets, sky=taught)
 
     def from_teacher() -> tuple[jax.Array, jax.Array]:
         for_fit, for_draw = jax.random.split(key)
-        aligned, known = align_teacher(jnp.asarray(teacher, depth.dtype), depth, targets.valid(), for_fit)
+        aligned, known = align_teacher(teacher, depth, targets.valid(), for_fit)
         stays = jax.random.bernoulli(for_draw, float(config.ground_truth_probability), depth.shape[:2])[..., None, None]
         known = jnp.where(unlabelled, jnp.isfinite(teacher) & (teacher > 0), jnp.where(stays, mask, known))
         return jnp.where(unlabelled, teacher, jnp.where(stays, depth, aligned)), known

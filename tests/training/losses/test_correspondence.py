@@ -78,3 +78,8 @@ def test_where_nothing_is_to_be_found_there_is_no_loss_and_no_gradient():
     alone = truth(*(x[:, :1] for x in wall()))
     assert correspondence_loss(features[:, :1], alone) == 0
     assert np.isfinite(jax.grad(correspondence_loss)(jnp.zeros_like(features), truth(*wall()))).all()
+
+
+def test_features_of_other_patches_are_refused():
+    with pytest.raises(ValueError, match=r"features have shape \(1, 2, 4, 2, 5\); for these targets it is \(1, 2, 2, 4\) and channels"):
+        correspondence_loss(jnp.zeros((1, 2, 4, 2, 5)), truth(*wall()))

@@ -113,8 +113,18 @@ def test_views_keep_their_ground_truth_with_the_probability_asked_for():
 
 
 def test_a_teacher_of_another_shape_is_refused():
-    with pytest.raises(ValueError, match=r"the teacher's depth has shape \(2, 8, 6, 6\); the targets' has \(2, 8, 6, 7\), and so has it"):
+    wanted = r"has shape \(2, 8, 6, 6\); the targets' depth has \(2, 8, 6, 7\), and so has it"
+    with pytest.raises(ValueError, match=f"the teacher's depth {wanted}"):
         supervise(TARGETS, TEACHER[..., 1:], 0, KEY, LossConfig())
+    with pytest.raises(ValueError, match=f"the teacher's sky {wanted}"):
+        supervise(TARGETS, TEACHER, 0, KEY, LossConfig(), sky=TEACHER[..., 1:])
+
+
+def test_a_teacher_in_another_precision_is_taken():
+    with jax.enable_x64(True):
+        found = taught(TARGETS, TEACHER.astype(np.float64), 0, KEY, config=LossConfig(teacher_from=0))
+    assert found.depth.dtype == np.float32
+    np.testing.assert_allclose(found.depth, TRUE, rtol=1e-4)
 
 
 def test_targets_that_do_not_fit_are_refused():
