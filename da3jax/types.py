@@ -52,6 +52,8 @@ class NetworkOutput:
     """Four times (B, S, N - 1, C or 2C): the patch tokens that the heads read."""
     features: dict[int, Array] | None = None
     """By block: (B, S, H/14, W/14, C), normed patch tokens."""
+    queries_keys: dict[int, tuple[Array, Array]] | None = None
+    """By cross-view block: queries and keys, each (B, S, N, heads, C / heads), as they are compared."""
     raw_gs: Array | None = None
     """(B, S, H, W, 37) Gaussian parameters in the camera's own terms, before the adapter."""
     raw_gs_conf: Array | None = None

@@ -54,11 +54,13 @@ def run_block(
     rotations: tuple[Rotation, Rotation],
     mask: jax.Array | None,
     keep: Keep,
+    looks: dict[int, tuple[jax.Array, jax.Array]] | None = None,
 ) -> tuple[jax.Array, Any]:
     """Block `index` as a submodule, called `name`, of the module that calls; returns its output and what `keep` keeps of it.
 
     Pairs (`attends`, `rotations`) are for in-view and cross-view blocks; `mask` (B, S · N) says which keys count in the latter. `keep` gets
-    the last in-view output and the block's own. A function, so that looped and scanned blocks are the same.
+    the last in-view output and the block's own; `looks`, where it is given, the block's queries and keys. A function, so that looped and
+    scanned blocks are the same.
     """
     cross_view = config.cross_view(index)
     block = Block(
@@ -77,7 +79,10 @@ def run_block(
     rotates = config.rope_start != -1 and index >= config.rope_start
     # Between two cross-view blocks there is always an in-view one.
     of_both = keep if cross_view else lambda before, after: keep(after, after)
-    return block(x, rotations[cross_view] if rotates else None, mask if cross_view else None, of_both)
+    rotation = rotations[cross_view] if rotates else None
+    if looks is not None:
+        looks[index] = block.queries_and_keys(x, rotation)
+    return block(x, rotation, mask if cross_view else None, of_both)
 
 
 class Turn(nn.Module):
@@ -121,7 +126,8 @@ class Backbone(nn.Module):
         view_mask: jax.Array | None = None,
         ref_view_strategy: str = "saddle_balanced",
         feature_layers: Sequence[int] = (),
-    ) -> tuple[jax.Array | None, list[Any], dict[int, jax.Array]]:
+        attention_layers: Sequence[int] = (),
+    ) -> tuple[jax.Array | None, list[Any], dict[int, jax.Array], dict[int, tuple[jax.Array, jax.Array]]]:
         """Runs the blocks that are needed; keeps of tap k, 0 to 3, what `on_tap(k, tokens)` makes of patch tokens (B, S, N − 1, C or 2C).
 
         Args:
@@ -132,9 +138,11 @@ class Backbone(nn.Module):
             view_mask: (B, S) bool, the views that others see and that can be the reference; None for all.
             ref_view_strategy: one of `da3jax.config.REF_VIEW_STRATEGIES`.
             feature_layers: blocks whose normed patch tokens (B, S, h, w, C) to return.
+            attention_layers: blocks whose queries and keys (B, S, N, H, D) to return.
 
         Returns:
-            The special token (B, S, C or 2C) of the last tap, before the norm; what is kept of each tap; features by block.
+            The special token (B, S, C or 2C) of the last tap, before the norm; what is kept of each tap; features, and queries and keys, by
+            block.
         """
         config = self.config
         views, height, width = images.shape[1:4]
@@ -147,12 +155,14 @@ class Backbone(nn.Module):
         rotations = jax.tree.map(jnp.asarray, tuple(tables))
         shared = rotations, None if view_mask is None else jnp.repeat(view_mask, x.shape[2], axis=1)
         reference = select_reference_view(x[:, :, 0], "first", view_mask)
-        special, kept, features = None, [], {}
+        special, kept, features, looks = None, [], {}, {}
 
-        needed = max([*(config.taps if on_tap else ()), *feature_layers, -1]) + 1
+        needed = max([*(config.taps if on_tap else ()), *feature_layers, *attention_layers, -1]) + 1
         segments = scan_plan(config) if self.stacked else [Segment(index, 1, 1) for index in range(config.depth)]
         if inside := set(feature_layers) - {segment.stop - 1 for segment in segments}:
             raise ValueError(f"features of blocks {sorted(inside)} lie inside a scan; unstack the layers (da3jax.forward does it)")
+        if self.stacked and attention_layers:
+            raise ValueError(f"queries and keys of blocks {sorted(attention_layers)} lie inside a scan; unstack the layers")
         for number, segment in enumerate(segments):
             if segment.start >= needed and not self.is_initializing():
                 break
@@ -171,13 +181,13 @@ class Backbone(nn.Module):
             if self.is_initializing():  # no function is pure then, and what is kept of no interest
                 x, found = self._run_segment(segment, number, x, shared, _keep_nothing)[0], keep(x, x)
             else:
-                x, found = self._run_segment(segment, number, x, shared, keep)
+                x, found = self._run_segment(segment, number, x, shared, keep, looks if segment.start in attention_layers else None)
             if tapped:
                 special, of_tap = found
                 kept.append(of_tap)
             if last in feature_layers:
                 features[last] = rearrange(norm(x[:, :, 1:]), "b s (h w) c -> b s h w c", h=rows)
-        return special, kept, features
+        return special, kept, features, looks
 
     def _embed(self, images: jax.Array, rows: int, columns: int) -> jax.Array:
         """Tokens (B, S, N, C): the class token, then the patches."""
@@ -195,10 +205,10 @@ class Backbone(nn.Module):
         patches = [*(part[:, :, 1:] for part in parts[:-1]), norm(x[:, :, 1:])]
         return special, on_tap(jnp.concatenate(patches, axis=-1))
 
-    def _run_segment(self, segment: Segment, number: int, x: jax.Array, shared: tuple, keep: Keep):
+    def _run_segment(self, segment: Segment, number: int, x: jax.Array, shared: tuple, keep: Keep, looks: dict | None = None):
         run = partial(run_block, self.config, (self.in_view_attention, self.cross_view_attention), self.dtype, self.remat)
         if not self.stacked:
-            return run(segment.start, f"blocks_{segment.start}", x, *shared, keep)
+            return run(segment.start, f"blocks_{segment.start}", x, *shared, keep, looks)
         axes = {"variable_axes": {"params": 0}, "split_rngs": {"params": True}, "in_axes": (0, *[nn.broadcast] * len(shared))}
         last = jnp.arange(segment.repeats) == segment.repeats - 1
         turns = nn.scan(Turn, length=segment.repeats, **axes)(segment, run, keep, name=f"segment_{number}")

@@ -171,3 +171,8 @@ class Block(nn.Module):
             return after, keep(part, after)
 
         return by_views(run, self, (x, room_for(keep, x, x)), remat=self.remat)
+
+    def queries_and_keys(self, x: jax.Array, rotation: Rotation | None = None) -> tuple[jax.Array, jax.Array]:
+        """By what tokens (B, S, N, C) find each other in this block, each (B, S, N, H, D)."""
+        heads = self.attn.heads(self.norm1(x), rotation, "qk")
+        return tuple(y.reshape(*x.shape[:3], *y.shape[-2:]) for y in heads)

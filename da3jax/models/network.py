@@ -79,25 +79,23 @@ class Network(nn.Module):
         ref_view_strategy: str = REF_VIEW_STRATEGIES[0],
         outputs: Sequence[str] | None = None,
         export_feat_layers: Sequence[int] = (),
+        attention_layers: Sequence[int] = (),
         on_host: Sequence[str] = (),
     ) -> NetworkOutput:
-        """As `da3jax.forward`."""
+        """As `da3jax.forward`; also returns the queries and keys of the cross-view blocks `attention_layers`."""
         # On accelerators float32 products are otherwise rounded in secret; heads and cameras stay near float32 beside a bfloat16 backbone.
         exact = compute_dtype(self.dtype) == "float32"
         with jax.default_matmul_precision("highest" if exact else "tensorfloat32"):
-            return self._run(
-                images, extrinsics, intrinsics, conditioned, view_mask, ref_view_strategy, outputs, export_feat_layers, on_host
-            )
+            layers = {"feature_layers": tuple(export_feat_layers), "attention_layers": tuple(attention_layers)}
+            return self._run(images, extrinsics, intrinsics, conditioned, view_mask, ref_view_strategy, outputs, layers, on_host)
 
-    def _run(
-        self, images, extrinsics, intrinsics, conditioned, view_mask, ref_view_strategy, outputs, export_feat_layers, on_host
-    ) -> NetworkOutput:
+    def _run(self, images, extrinsics, intrinsics, conditioned, view_mask, ref_view_strategy, outputs, layers, on_host) -> NetworkOutput:
         config = self.config
         for name in on_host:
             one_of("output on the host", name, ON_HOST)
         arrays = (images, extrinsics, intrinsics, conditioned, view_mask)
         images, extrinsics, intrinsics, conditioned, view_mask = (None if x is None else jnp.asarray(x) for x in arrays)
-        outputs = _check(config, images, extrinsics, intrinsics, conditioned, view_mask, ref_view_strategy, outputs, export_feat_layers)
+        outputs = _check(config, images, extrinsics, intrinsics, conditioned, view_mask, ref_view_strategy, outputs, layers)
         if self.is_initializing():
             outputs = config.outputs
         height, width = images.shape[2:4]
@@ -122,16 +120,18 @@ class Network(nn.Module):
             kept = {"taps": tokens} if "taps" in outputs else {}
             return kept | {name: project(index, tokens, (height, width)) for name, project in project.items()}
 
-        special, kept, features = self.backbone(
+        special, kept, features, looks = self.backbone(
             images,
             on_tap if outputs else None,
             camera_tokens=camera_tokens,
             conditioned=conditioned,
             view_mask=view_mask,
             ref_view_strategy=ref_view_strategy,
-            feature_layers=tuple(export_feat_layers),
+            **layers,
         )
-        result: dict[str, Any] = {"taps": [tap["taps"] for tap in kept] if "taps" in outputs else None, "features": features or None}
+        result: dict[str, Any] = {"features": features or None, "queries_keys": looks or None}
+        if "taps" in outputs:
+            result["taps"] = [tap["taps"] for tap in kept]
         if dense:
             result |= self.head([tap["head"] for tap in kept], images, outputs=dense, on_host=on_host)
             if "depth" in dense and "sky" in dense and self.sky_fill:
@@ -271,7 +271,7 @@ def _known_outputs(config: Config, outputs: Sequence[str] | None) -> tuple[str, 
 
 
 def _check(
-    config: ModelConfig, images, extrinsics, intrinsics, conditioned, view_mask, ref_view_strategy, outputs, export_feat_layers
+    config: ModelConfig, images, extrinsics, intrinsics, conditioned, view_mask, ref_view_strategy, outputs, layers
 ) -> tuple[str, ...]:
     """Raises a ValueError for what the network cannot take; returns the outputs to compute."""
     if images.ndim != 5 or images.shape[-1] != 3:
@@ -290,9 +290,12 @@ def _check(
         given = "without extrinsics" if extrinsics is None else f"{conditioned.dtype} of shape {conditioned.shape}"
         raise ValueError(f"conditioned is given {given}; for these images it is bool of {(batch,)}, beside extrinsics and intrinsics")
     one_of("ref_view_strategy", ref_view_strategy, REF_VIEW_STRATEGIES)
-    for layer in export_feat_layers:
-        if not isinstance(layer, int) or not 0 <= layer < config.backbone.depth:
+    blocks = range(config.backbone.depth)
+    for layer in layers["feature_layers"]:
+        if not isinstance(layer, int) or layer not in blocks:
             raise ValueError(f"export_feat_layers has {layer!r}; blocks of {config.name} are 0 to {config.backbone.depth - 1}")
+    for layer in layers["attention_layers"]:
+        one_of(f"attention_layers of {config.name}: block", layer, [index for index in blocks if config.backbone.cross_view(index)])
     if (extrinsics is None) != (intrinsics is None):
         raise ValueError("one of extrinsics and intrinsics is missing; the network is conditioned on both or on none")
     if extrinsics is not None:

@@ -91,10 +91,16 @@ class TrainConfig:
             raise ValueError(
                 f"losses.correspondence_block is {self.losses.correspondence_block}; the network's blocks are 0 to {depth - 1}"
             )
-        if self.losses.feature_layers and self.stack_layers:
-            raise ValueError(
-                "losses.weights.correspondence looks into the blocks, and stack_layers hides them in a loop; one of the two is off"
-            )
+        crossing = [block for block in range(depth) if self.model.backbone.cross_view(block)]
+        for block in self.losses.attention_layers:
+            one_of("losses.attention_blocks: cross-view block", block, crossing)
+        if self.losses.attention_layers and self.losses.attention_heads > (heads := self.model.backbone.num_heads):
+            raise ValueError(f"losses.attention_heads is {self.losses.attention_heads}; the network's blocks have {heads}")
+        for name in ("correspondence", "attention") if self.stack_layers else ():
+            if getattr(self.losses.weights, name):
+                raise ValueError(
+                    f"losses.weights.{name} looks into the blocks, and stack_layers hides them in a loop; one of the two is off"
+                )
         if self.losses.weights.objects:
             raise ValueError(
                 f"losses.weights.objects is {self.losses.weights.objects}, and no network of this version predicts objects; it is 0"

@@ -25,6 +25,7 @@ from da3jax.training.checkpoints import Checkpoints
 from da3jax.training.config import TrainConfig, differences, load_train_config, save_train_config
 from da3jax.training.data import Batch, Batches, realise
 from da3jax.training.interrupt import heard_between_steps
+from da3jax.training.losses import outputs_of
 from da3jax.training.metrics_log import MetricsLog
 from da3jax.training.optimizer import make_optimizer, split
 from da3jax.training.starting_point import starting_params
@@ -135,7 +136,8 @@ def train(config: TrainConfig, *, report: Report = lambda step, metrics: None) -
 def _prepare(config: TrainConfig, mesh: jax.sharding.Mesh, checkpoints: Checkpoints, batches: Batches) -> tuple[TrainState, Callable, Any]:
     """The state to go on from, the step, and the validation; `batches` are wound forward to where the state was saved."""
     options = {"dtype": config.dtype, "remat": config.remat}
-    forward = make_forward(config.model, mesh, stacked=config.stack_layers, feature_layers=config.losses.feature_layers, **options)
+    layers = {"feature_layers": config.losses.feature_layers, "attention_layers": config.losses.attention_layers}
+    see = functools.partial(make_forward, config.model, mesh, stacked=config.stack_layers, **layers, **options)
     teacher, teacher_params = None, None
     if config.teacher is not None:
         teacher_params, teacher_config = weights.load(config.teacher)
@@ -172,9 +174,10 @@ def _prepare(config: TrainConfig, mesh: jax.sharding.Mesh, checkpoints: Checkpoi
         batches.set_state(data_state)
         logger.info("goes on after step %d", step)
 
+    forward = see(outputs=outputs_of(config.losses.weights))
     loss = make_loss(config.model, config.losses, config.data.augment, forward, teacher)
     step = make_train_step(loss, optimizer, config.optimizer, steps=config.steps, mesh=mesh, shardings=shardings)
-    validate = None if config.validation is None else make_validation(config, forward, mesh)
+    validate = None if config.validation is None else make_validation(config, see(), mesh)
     key = jax.random.key(config.seed)
     return state, lambda state, batch: step(state, batch, key, teacher_params), validate
 

@@ -36,18 +36,22 @@ def make_forward(
     stacked: bool = False,
     remat: bool = False,
     feature_layers: Sequence[int] = (),
+    attention_layers: Sequence[int] = (),
+    outputs: Sequence[str] | None = None,
 ) -> Forward:
     """The network for training: each device takes its scenes of a batch; the first view is the reference; sky is not filled.
 
-    `feature_layers` are blocks whose features a loss looks at. Parameters that are split over devices are put together leaf by leaf, and
-    their gradients split again.
+    `feature_layers` are blocks whose features a loss looks at, `attention_layers` those of whose queries and keys, `outputs` what else is
+    looked at, None for all that the network has. Parameters that are split over devices are put together leaf by leaf, and their gradients
+    split again.
     """
     network = build_network(config, dtype=dtype, stacked=stacked, remat=remat, sky_fill=False)
 
     def forward(params: Params, images: jax.Array, cameras: tuple | None, conditioned: jax.Array | None) -> NetworkOutput:
         extrinsics, intrinsics = cameras or (None, None)
-        options = {"ref_view_strategy": "first", "export_feat_layers": feature_layers}
-        return network.apply({"params": params}, images, extrinsics, intrinsics, conditioned=conditioned, **options)
+        layers = {"export_feat_layers": feature_layers, "attention_layers": attention_layers}
+        options = {"conditioned": conditioned, "ref_view_strategy": "first", "outputs": outputs}
+        return network.apply({"params": params}, images, extrinsics, intrinsics, **options, **layers)
 
     of_scenes = PartitionSpec(BATCH_AXES)
     # Not left to the partitioner, which does not see through the loops over views and heads.

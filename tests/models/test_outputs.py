@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 
 from da3jax.config import NestedConfig
-from da3jax.models import forward, stack_layers
+from da3jax.models import build_network, forward, stack_layers
+from da3jax.ops.attention import attention
 from tests.models.tiny import ANYVIEW, SINGLE_VIEW, compiled, images_of, params_of
 
 NESTED = NestedConfig("nested", ANYVIEW, dataclasses.replace(SINGLE_VIEW, canonical_focal=300.0))
@@ -170,6 +171,26 @@ def test_features_of_stacked_parameters_are_the_same(features_and_taps):
     looped = features_and_taps(params_of(ANYVIEW), images_of(1, 3))
     for block in (0, 3):
         np.testing.assert_allclose(stacked.features[block], looped.features[block], atol=2e-6)
+
+
+def test_queries_and_keys_are_those_that_attention_across_views_gets():
+    given = []
+
+    def attend(q, k, v, mask=None):
+        given.append((q, k))
+        return attention(q, k, v, mask)
+
+    network = build_network(ANYVIEW, dtype="float32", cross_view_attention=attend)
+    output = network.apply({"params": params_of(ANYVIEW)}, images_of(2, 1), outputs=(), attention_layers=(3,))
+    (expected,) = given
+    for found, tokens in zip(output.queries_keys[3], expected, strict=True):
+        assert found.shape == (2, 1, 7, 2, 8)
+        np.testing.assert_array_equal(found[:, 0], tokens)
+    with pytest.raises(ValueError, match="attention_layers of four-blocks: block 2 is unknown; it is one of 3"):
+        network.apply({"params": params_of(ANYVIEW)}, images_of(2, 1), attention_layers=(2,))
+    stacked = build_network(ANYVIEW, dtype="float32", stacked=True)
+    with pytest.raises(ValueError, match=r"queries and keys of blocks \[3\] lie inside a scan; unstack the layers"):
+        stacked.apply({"params": stack_layers(params_of(ANYVIEW), ANYVIEW)}, images_of(2, 1), attention_layers=(3,))
 
 
 def test_blocks_after_the_last_feature_are_not_run():

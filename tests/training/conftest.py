@@ -46,7 +46,8 @@ class Run:
         optimizer = make_optimizer(config.optimizer, config.steps, split(params, config.optimizer.freeze)[0])
         shardings = state_shardings(params, optimizer, config.optimizer, self.mesh)
         self.state = jax.jit(lambda params: init_state(params, optimizer, config.optimizer), out_shardings=shardings)(params)
-        forward = make_forward(config.model, self.mesh, remat=config.remat, feature_layers=config.losses.feature_layers)
+        layers = {"feature_layers": config.losses.feature_layers, "attention_layers": config.losses.attention_layers}
+        forward = make_forward(config.model, self.mesh, remat=config.remat, **layers)
         loss = make_loss(config.model, config.losses, config.data.augment, forward, None if teacher is None else teach or forward)
         options = {"steps": config.steps, "mesh": self.mesh, "shardings": shardings}
         self._step = make_train_step(loss, optimizer, config.optimizer, **options)

@@ -78,6 +78,15 @@ def test_differences_are_named():
             "losses.correspondence_block is 12; the network's blocks are 0 to 11",
         ),
         (
+            "losses={weights: {attention: 1}, attention_blocks: [6]}",
+            "losses.attention_blocks: cross-view block 6 is unknown; it is one of 5, 7, 9, 11",
+        ),
+        (
+            "losses={weights: {attention: 1}, attention_blocks: [5], attention_heads: 9}",
+            "losses.attention_heads is 9; the network's blocks have 6",
+        ),
+        ("losses={attention_blocks: [5]}", r"weights.attention is 0.* with attention_blocks \[5\]; the weight is positive if and only if"),
+        (
             "losses={weights: {ray: 0, point: 0, camera: 0, correspondence: 1}, units: canonical}",
             "weights.correspondence is 1.* with units canonical; it is 0 unless units are scene",
         ),

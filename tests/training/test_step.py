@@ -184,3 +184,11 @@ def test_a_batch_that_is_not_finite_changes_nothing(frozen, scenes):
     assert not frozen.step(dataclasses.replace(batch, images=images))["finite"]
     jax.tree.map(np.testing.assert_array_equal, jax.device_get(frozen.state), before)
     assert frozen.step(batch)["finite"]
+
+
+def test_patches_learn_where_to_look(make_run, scenes):
+    losses = {"weights": {"attention": 1}, "attention_blocks": [3]}
+    run = make_run(config_of("unused", losses=losses, optimizer={"warmup_steps": 0, "learning_rate": 3e-3}, steps=12))
+    found = [run.step(scenes(4))["attention"] for _ in range(12)]
+    assert found[0] > 0.9 * np.log(14)  # two views of a special token and six patches
+    assert found[-1] < 0.9 * found[0]

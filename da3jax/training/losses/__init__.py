@@ -10,12 +10,13 @@ without a True gives 0 and gradients of 0.
 | teacher, mono | `global_local_loss`, `gradient_loss`, `normal_loss`, `mask_loss` of sky and of objects | 4.1, 4.3 |
 | metric | `depth_loss` and `gradient_loss` at the canonical focal length, `mask_loss` of sky | 4.4 |
 | Gaussians | `scale_shift_invariant_loss` | 5.1 |
-| any-view, from nothing | beside its own, `correspondence_loss` | ours |
+| any-view, from nothing | beside its own, `correspondence_loss` and `attention_loss` | ours |
 
 `total_loss` adds up what a `LossConfig` asks for; `LOSSES` has those of these networks by name. `normalize_targets` brings ground truth
 into the units that the network answers in, `supervise` puts aligned teacher depth in its place when its time has come.
 """
 
+from da3jax.training.losses.attention import attention_loss
 from da3jax.training.losses.camera import camera_losses, point_loss, ray_loss
 from da3jax.training.losses.confidence import confidence_loss, confidence_statistics
 from da3jax.training.losses.config import LOSSES, LossConfig, LossWeights
@@ -28,7 +29,7 @@ from da3jax.training.losses.normal import normal_loss
 from da3jax.training.losses.normalization import NormalizedTargets, normalize_targets
 from da3jax.training.losses.supervision import align_teacher, canonical_depth, draw_pose_conditioning, supervise
 from da3jax.training.losses.targets import Targets
-from da3jax.training.losses.total import total_loss
+from da3jax.training.losses.total import outputs_of, total_loss
 
 __all__ = [
     "LOSSES",
@@ -39,6 +40,7 @@ __all__ = [
     "align_depth",
     "align_least_absolute",
     "align_teacher",
+    "attention_loss",
     "camera_losses",
     "canonical_depth",
     "confidence_loss",
@@ -51,6 +53,7 @@ __all__ = [
     "mask_loss",
     "normal_loss",
     "normalize_targets",
+    "outputs_of",
     "point_loss",
     "ray_loss",
     "scale_shift_invariant_loss",

@@ -32,7 +32,8 @@ class LossWeights:
     scale_shift_invariant: float = 0.0
     """For training Gaussians, section 5.1."""
     correspondence: float = 0.0
-    """For a network that starts from nothing; not of the paper."""
+    """For a network that starts from nothing, as the next; neither is of the paper."""
+    attention: float = 0.0
 
     def __post_init__(self):
         for name, weight in dataclasses.asdict(self).items():
@@ -68,6 +69,9 @@ class LossConfig:
     """Weights inside the camera loss. The paper gives none; 1, 1, 0.5 are VGGT's (arXiv 2503.11651)."""
     camera_quaternion: float = 1.0
     camera_fov: float = 0.5
+    camera_reference: bool = True
+    """Whether the pose of the reference, which is always the same, counts as those of other views. For a network that starts from nothing
+    that makes a minimum of saying it everywhere: what it first finds out about other views, it says of the reference, too."""
     gradient_scales: int = 4
     """Grids of the gradient loss, each with half the pixels a side. The paper does not say; MiDaS (arXiv 1907.01341) has 4."""
 
@@ -84,6 +88,11 @@ class LossConfig:
     correspondence_temperature: float = 0.1
     """SimCLR (arXiv 2002.05709) found 0.1 best for normalised features; it is what a difference in cosine is divided by."""
 
+    attention_blocks: tuple[int, ...] = ()
+    """Cross-view blocks whose attention is taught where patches look."""
+    attention_heads: int = 1
+    """How many heads of each are."""
+
     canonical_focal: float = CANONICAL_FOCAL
     """Pixels. Source: section 4.4."""
     teacher_from: int = 120_000
@@ -94,14 +103,20 @@ class LossConfig:
     """How often the network is conditioned on the poses. Source: section 3.4."""
 
     def __post_init__(self):
-        object.__setattr__(self, "local_levels", tuple(self.local_levels))  # a list would not hash
+        for name in ("local_levels", "attention_blocks"):
+            object.__setattr__(self, name, tuple(getattr(self, name)))  # a list would not hash
         one_of("units", self.units, ("scene", "canonical", "relative"))
-        for name in ("ray", "point", "camera", "correspondence") if self.units != "scene" else ():
+        for name in ("ray", "point", "camera", "correspondence", "attention") if self.units != "scene" else ():
             if getattr(self.weights, name):
                 raise ValueError(f"weights.{name} is {getattr(self.weights, name)} with units {self.units}; it is 0 unless units are scene")
         for name in ("confidence_reward", "canonical_focal", "correspondence_temperature"):
             if not 0 < getattr(self, name) < math.inf:
                 raise ValueError(f"{name} is {getattr(self, name)}; it is a positive number")
+        if bool(self.weights.attention) != bool(self.attention_blocks):
+            raise ValueError(
+                f"weights.attention is {self.weights.attention} with attention_blocks {list(self.attention_blocks)}; "
+                f"the weight is positive if and only if blocks are named"
+            )
         if self.max_confidence is not None and not self.max_confidence > 1:
             raise ValueError(f"max_confidence is {self.max_confidence}; confidences start at 1, so it is above 1, or null for no guard")
         for name in ("camera_translation", "camera_quaternion", "camera_fov"):
@@ -110,7 +125,8 @@ class LossConfig:
         for name in ("ground_truth_probability", "pose_probability"):
             if not 0 <= getattr(self, name) <= 1:
                 raise ValueError(f"{name} is {getattr(self, name)}; a probability is a number from 0 to 1")
-        for name, least in (("gradient_scales", 1), ("least_local_pixels", 2), ("teacher_from", 0), ("correspondence_block", 0)):
+        leasts = {"gradient_scales": 1, "least_local_pixels": 2, "teacher_from": 0, "correspondence_block": 0, "attention_heads": 1}
+        for name, least in leasts.items():
             at_least(name, getattr(self, name), least)
         if any(level < 2 for level in self.local_levels):
             raise ValueError(f"local_levels are {list(self.local_levels)}; a level is 2 windows a side or more")
@@ -122,6 +138,11 @@ class LossConfig:
     def feature_layers(self) -> tuple[int, ...]:
         """Blocks of the backbone whose features the losses look at."""
         return (self.correspondence_block,) if self.weights.correspondence else ()
+
+    @property
+    def attention_layers(self) -> tuple[int, ...]:
+        """Cross-view blocks whose queries and keys the losses look at."""
+        return self.attention_blocks if self.weights.attention else ()
 
 
 _TEACHER = LossConfig(

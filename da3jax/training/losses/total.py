@@ -7,9 +7,10 @@ import dataclasses
 import jax
 import jax.numpy as jnp
 
+from da3jax.training.losses.attention import attention_loss
 from da3jax.training.losses.camera import camera_losses, point_loss, ray_loss
 from da3jax.training.losses.confidence import confidence_statistics
-from da3jax.training.losses.config import LossConfig
+from da3jax.training.losses.config import LossConfig, LossWeights
 from da3jax.training.losses.correspondence import correspondence_loss
 from da3jax.training.losses.depth import depth_loss, gradient_loss, scale_shift_invariant_loss
 from da3jax.training.losses.global_local import align_depth, global_local_loss
@@ -32,8 +33,17 @@ _NEEDS = {
     "sky": ("sky",),
     "scale_shift_invariant": ("depth",),
     "correspondence": ("features",),
+    "attention": ("queries_keys",),
 }
 """What each term reads of a network's output."""
+_OUTPUTS = {"depth": "depth", "ray": "ray", "pose_enc": "cameras", "sky": "sky"}
+"""What `da3jax.forward` calls the output that a field comes with."""
+
+
+def outputs_of(weights: LossWeights) -> tuple[str, ...]:
+    """What the network is to be asked for, as `da3jax.forward` takes it."""
+    fields = [field for term, weight in dataclasses.asdict(weights).items() if weight for field in _NEEDS.get(term, ())]
+    return tuple(dict.fromkeys(_OUTPUTS[field] for field in fields if field in _OUTPUTS))
 
 
 def total_loss(
@@ -64,9 +74,14 @@ def total_loss(
     logged = {"valid_share": jnp.mean(truth.mask, dtype=truth.depth.dtype)}
 
     def camera() -> jax.Array:
-        parts = camera_losses(output.pose_enc, truth.pose_enc, truth.camera_mask)
+        learned = jnp.full(truth.camera_mask.shape, True).at[:, 0].set(config.camera_reference)
+        parts = camera_losses(output.pose_enc, truth.pose_enc, truth.camera_mask, learned)
         logged.update({f"camera_{name}": part for name, part in parts.items()})
         return sum(getattr(config, f"camera_{name}") * part for name, part in parts.items())
+
+    def attention() -> jax.Array:
+        looks = (output.queries_keys[block] for block in config.attention_blocks)
+        return sum(attention_loss(*look, truth, heads=config.attention_heads) for look in looks) / len(config.attention_blocks)
 
     pixels = jnp.broadcast_to(truth.camera_mask[..., None, None], truth.ray.shape[:-1])
     terms = {
@@ -94,6 +109,7 @@ def total_loss(
         "correspondence": lambda: correspondence_loss(
             output.features[config.correspondence_block], truth, temperature=config.correspondence_temperature
         ),
+        "attention": attention,
     }
     values = {name: terms[name]() for name in weights}
     total = sum(weight * values[name] for name, weight in weights.items())
