@@ -19,6 +19,7 @@ def command(
         str,
         choice(("orbax", "safetensors"), "A checkpoint of JAX with a hash for each array, or the released layout, which PyTorch reads."),
     ] = "orbax",
+    dtype: Annotated[str, choice(("float32", "float16", "bfloat16"), "What safetensors are stored in; half precision rounds.")] = "float32",
     revision: Revision = None,
 ) -> None:
     """Released weights to a JAX checkpoint, and back."""
@@ -26,5 +27,5 @@ def command(
 
     console = Console(stderr=True)
     with timed(console, f"convert {source}"):
-        written = convert(source, out_dir, to=to, revision=revision, progress=console.is_terminal)
+        written = convert(source, out_dir, to=to, dtype=dtype, revision=revision, progress=console.is_terminal)
     typer.echo(written)

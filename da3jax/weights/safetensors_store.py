@@ -12,11 +12,13 @@ import tempfile
 from typing import IO, Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 from flax import traverse_util
 
 from da3jax.config import Config
 from da3jax.models import init_params
+from da3jax.schema import one_of
 from da3jax.types import Params
 from da3jax.weights.keys import Tensor, released_tensors, shared_norm_keys
 from da3jax.weights.official_config import read_config, to_official
@@ -27,8 +29,8 @@ WEIGHTS, CONFIG = "model.safetensors", "config.json"
 _MAX_NAMED = 10
 """Keys of one kind of fault that an error names."""
 
-DTYPES = ("F32", "F16", "BF16")
-"""What becomes float32 without loss."""
+DTYPES = {"float32": "F32", "float16": "F16", "bfloat16": "BF16"}
+"""What becomes float32 without loss, by what the file calls it."""
 
 
 def load(folder: pathlib.Path, *, shardings: Shardings = None) -> tuple[Params, Config]:
@@ -80,8 +82,8 @@ def check(folder: pathlib.Path) -> tuple[Config, dict[tuple[str, ...], Tensor], 
     return config, tensors, stored
 
 
-def save(params: Params, config: Config, folder: pathlib.Path) -> pathlib.Path:
-    """Writes `params` in the released layout into `folder`, which other tools open as they open a download; bit-exact.
+def save(params: Params, config: Config, folder: pathlib.Path, *, dtype: str = "float32") -> pathlib.Path:
+    """Writes `params` in the released layout into `folder`, which other tools open as they open a download; in float32 bit-exact.
 
     Both files are written under other names and renamed when they are whole and on the disk, `config.json` last. What else is in the
     folder stays. An exception or Ctrl-C leaves nothing; a killed process leaves a folder `.partial-<random>`, and at most weights without
@@ -92,9 +94,10 @@ def save(params: Params, config: Config, folder: pathlib.Path) -> pathlib.Path:
 
     Raises:
         FileExistsError: the folder already has weights or a configuration.
-        ValueError: `params` are not those of `config`.
+        ValueError: `params` are not those of `config`, `dtype` is none of `DTYPES`, or a finite number is infinite in it.
         OSError: the folder cannot be written.
     """
+    one_of("dtype", dtype, DTYPES)
     folder = pathlib.Path(folder)
     for name in (WEIGHTS, CONFIG):
         if (folder / name).exists():
@@ -108,7 +111,7 @@ def save(params: Params, config: Config, folder: pathlib.Path) -> pathlib.Path:
         with tempfile.TemporaryDirectory(prefix=".partial-", dir=folder, ignore_cleanup_errors=True) as partial:
             weights, description = (pathlib.Path(partial) / name for name in (WEIGHTS, CONFIG))
             with weights.open("wb") as file:
-                _write(file, flat, tensors, shared_norm_keys(config))
+                _write(file, flat, tensors, shared_norm_keys(config), dtype)
             with description.open("w") as file:
                 json.dump(to_official(config), file, indent=2)
                 _flush(file)
@@ -145,7 +148,9 @@ def parameter_shapes(config: Config) -> dict[tuple[str, ...], jax.ShapeDtypeStru
     return traverse_util.flatten_dict(jax.eval_shape(lambda: init_params(config, jax.random.key(0))))
 
 
-def _write(file: IO[bytes], flat: dict[tuple[str, ...], Any], tensors: dict[tuple[str, ...], Tensor], shared: dict[str, str]) -> None:
+def _write(
+    file: IO[bytes], flat: dict[tuple[str, ...], Any], tensors: dict[tuple[str, ...], Tensor], shared: dict[str, str], dtype: str
+) -> None:
     """The safetensors format, tensor by tensor; the package itself wants all of them transposed at once.
 
     The bytes are those that PyTorch's `save_model` gives, but for the entries of `__metadata__`, which come there in an order of chance.
@@ -154,15 +159,21 @@ def _write(file: IO[bytes], flat: dict[tuple[str, ...], Any], tensors: dict[tupl
     keys = {tensor.key for tensor in tensors.values()}
     metadata = {key: first for key, first in sorted(shared.items()) if first in keys}
     header: dict[str, Any] = {"__metadata__": metadata} if metadata else {}
+    stored = np.dtype(jnp.dtype(dtype)).newbyteorder("<")
     end = 0
     for _, tensor in ordered:
-        start, end = end, end + 4 * math.prod(tensor.shape)
-        header[tensor.key] = {"dtype": "F32", "shape": tensor.shape, "data_offsets": [start, end]}
+        start, end = end, end + stored.itemsize * math.prod(tensor.shape)
+        header[tensor.key] = {"dtype": DTYPES[dtype], "shape": tensor.shape, "data_offsets": [start, end]}
     text = json.dumps(header, separators=(",", ":")).encode()
     text += b" " * (-len(text) % 8)
     file.write(len(text).to_bytes(8, "little") + text)
     for path, tensor in ordered:
-        file.write(np.ascontiguousarray(tensor.to_official(np.asarray(flat[path])), "<f4"))
+        exact = np.ascontiguousarray(tensor.to_official(np.asarray(flat[path])), np.float32)
+        with np.errstate(over="ignore"):
+            rounded = exact.astype(stored)
+        if not np.array_equal(np.isfinite(rounded), np.isfinite(exact)):
+            raise ValueError(f"{tensor.key} has numbers up to {np.abs(exact).max():.3g}, which are infinite in {dtype}; save it in float32")
+        file.write(rounded.tobytes())
     _flush(file)
 
 
@@ -210,7 +221,9 @@ def _faults(stored: dict[str, tuple[tuple[int, ...], str]], tensors: dict[Any, T
         "missing": [key for key in expected if key not in stored],
         "filling two parameters": [key for key, found in expected.items() if len(found) > 1],
         "of another shape": [f"{key} {stored[key][0]} instead of {shapes[key]}" for key in both if stored[key][0] != shapes[key]],
-        f"of another dtype than {', '.join(DTYPES)}": [f"{key} {stored[key][1]}" for key in both if stored[key][1] not in DTYPES],
+        f"of another dtype than {', '.join(DTYPES.values())}": [
+            f"{key} {stored[key][1]}" for key in both if stored[key][1] not in DTYPES.values()
+        ],
     }
 
 

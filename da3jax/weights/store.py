@@ -41,19 +41,27 @@ def load(
     return safetensors_store.load(folder, shardings=shardings)
 
 
-def save_pretrained(params: Params, config: Config, folder: str | pathlib.Path) -> pathlib.Path:
+def save_pretrained(params: Params, config: Config, folder: str | pathlib.Path, *, dtype: str = "float32") -> pathlib.Path:
     """Writes the released layout, `model.safetensors` and `config.json`, which PyTorch opens, into a folder that has neither.
+
+    In `float16` or `bfloat16` it takes half the space, and what is loaded from it is float32 again, rounded.
 
     Raises:
         FileExistsError: the folder already has weights or a configuration.
-        ValueError: `params` are not those of `config`, one entry a block.
+        ValueError: `params` are not those of `config`, one entry a block, or too large for `dtype`; or there is no such dtype.
         OSError: the folder cannot be written.
     """
-    return safetensors_store.save(params, config, pathlib.Path(folder))
+    return safetensors_store.save(params, config, pathlib.Path(folder), dtype=dtype)
 
 
 def convert(
-    source: str | pathlib.Path, out_dir: str | pathlib.Path, *, to: str = "orbax", revision: str | None = None, progress: bool = False
+    source: str | pathlib.Path,
+    out_dir: str | pathlib.Path,
+    *,
+    to: str = "orbax",
+    dtype: str = "float32",
+    revision: str | None = None,
+    progress: bool = False,
 ) -> pathlib.Path:
     """Rewrites weights of any form as an Orbax checkpoint (`to="orbax"`) or in the released layout (`to="safetensors"`).
 
@@ -61,6 +69,7 @@ def convert(
         source: as `load`.
         out_dir: a new or empty folder.
         to: `orbax` or `safetensors`.
+        dtype: what safetensors are stored in, as `save_pretrained`; Orbax stores float32.
         revision: as `load`.
         progress: as `load`.
 
@@ -68,18 +77,19 @@ def convert(
         The folder written. An interrupted conversion leaves nothing that loads.
 
     Raises:
-        ValueError: as `load`, or an unknown `to`.
+        ValueError: as `load` and `save_pretrained`, or an unknown `to`, or a dtype that Orbax is not to store.
         FileExistsError: `out_dir` is a file, or not empty.
         OSError: as `load`, or `out_dir` cannot be written.
     """
     one_of("to", to, ("orbax", "safetensors"))
+    one_of("dtype", dtype, safetensors_store.DTYPES if to == "safetensors" else ("float32",))
     out_dir = pathlib.Path(out_dir)
     if out_dir.exists() and (not out_dir.is_dir() or any(out_dir.iterdir())):
         raise FileExistsError(f"{out_dir} is already there and not an empty folder; name another one, nothing is overwritten")
     with _on_the_host():
         params, config = load(source, revision=revision, progress=progress)
     if to == "safetensors":
-        return save_pretrained(params, config, out_dir)
+        return save_pretrained(params, config, out_dir, dtype=dtype)
     orbax_store.save(out_dir, params, to_dict(config))
     return out_dir
 

@@ -41,7 +41,12 @@ def test_help_lists_the_commands_that_are_there_and_no_other():
 
 @pytest.mark.parametrize(
     ("command", "own"),
-    [("auto", {"independent"}), ("image", set()), ("images", {"independent", "image-extensions"}), ("convert", {"to", "revision"})],
+    [
+        ("auto", {"independent"}),
+        ("image", set()),
+        ("images", {"independent", "image-extensions"}),
+        ("convert", {"to", "dtype", "revision"}),
+    ],
 )
 def test_help_lists_the_official_options_that_are_there_and_no_other(command, own):
     shared = {field.name.replace("_", "-") for field in dataclasses.fields(RunOptions)} | {"no-show-cameras"}

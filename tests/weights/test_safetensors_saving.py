@@ -60,6 +60,27 @@ def test_sharded_and_half_precision_parameters_are_saved_as_float32(tmp_path, lo
     np.testing.assert_array_equal(written[NORM], original[NORM].astype(ml_dtypes.bfloat16).astype(np.float32), strict=True)
 
 
+@pytest.mark.parametrize(("dtype", "exact"), [("float16", np.float16), ("bfloat16", ml_dtypes.bfloat16)])
+def test_half_precision_takes_half_the_space_and_is_loaded_rounded(tmp_path, loaded, dtype, exact):
+    params, config = loaded
+    sizes = [(save(params, config, tmp_path / kind, dtype=kind) / "model.safetensors").stat().st_size for kind in ("float32", dtype)]
+    assert sizes[1] == pytest.approx(sizes[0] / 2, rel=0.1)
+    found, found_config = load(tmp_path / dtype)
+    assert found_config == config
+    rounded = jax.tree.map(lambda leaf: np.asarray(leaf).astype(exact).astype(np.float32), params)
+    jax.tree.map(lambda leaf, expected: np.testing.assert_array_equal(leaf, expected, strict=True), found, rounded)
+
+
+def test_what_half_precision_cannot_hold_is_refused(tmp_path, loaded):
+    params, config = loaded
+    large = {**params, "backbone": {**params["backbone"], "pos_embed": params["backbone"]["pos_embed"] + 1e5}}
+    with pytest.raises(ValueError, match=r"pos_embed has numbers up to 1e\+05, which are infinite in float16; save it in float32"):
+        save(large, config, tmp_path / "out", dtype="float16")
+    with pytest.raises(ValueError, match="dtype 'int8' is unknown; it is one of float32, float16, bfloat16"):
+        save(params, config, tmp_path / "out", dtype="int8")
+    assert list(tmp_path.iterdir()) == []
+
+
 @pytest.mark.parametrize("name", ["model.safetensors", "config.json"])
 def test_nothing_is_overwritten(tmp_path, loaded, name):
     (tmp_path / name).write_text("mine")

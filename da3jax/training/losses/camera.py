@@ -69,3 +69,19 @@ def camera_losses(pose_enc: jax.Array, target: jax.Array, mask: jax.Array, pose_
         "quaternion": masked_mean(jnp.minimum(jnp.mean(error[..., 3:7], axis=-1), opposite), pose_mask),
         "fov": masked_mean(jnp.mean(error[..., 7:], axis=-1), mask),
     }
+
+
+def pose_spread(pose_enc: jax.Array, target: jax.Array, mask: jax.Array) -> jax.Array:
+    """How much the poses of pose encodings (B, S, 9) differ from scene to scene, as a share () of how much the true ones do.
+
+    It is the ratio of the standard deviations over scenes of translations and quaternions, a view at a time, where the mask (B, S) is True.
+    Near 0 the network says the same of all scenes: its decoder has died, or it does not see one view from the other.
+    """
+    weights = mask / jnp.maximum(jnp.sum(mask, axis=0, keepdims=True), 1)
+
+    def spread(x: jax.Array) -> jax.Array:
+        (x,) = keep(mask, x[..., :7])
+        mean = jnp.sum(weights[..., None] * x, axis=0, keepdims=True)
+        return jnp.sqrt(jnp.sum(weights[..., None] * (x - mean) ** 2))
+
+    return spread(pose_enc) / jnp.maximum(spread(target), jnp.finfo(target.dtype).tiny)

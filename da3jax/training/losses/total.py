@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 
 from da3jax.training.losses.attention import attention_loss
-from da3jax.training.losses.camera import camera_losses, point_loss, ray_loss
+from da3jax.training.losses.camera import camera_losses, point_loss, pose_spread, ray_loss
 from da3jax.training.losses.confidence import confidence_statistics
 from da3jax.training.losses.config import LossConfig, LossWeights
 from da3jax.training.losses.correspondence import correspondence_loss
@@ -50,8 +50,8 @@ def total_loss(
     output: NetworkOutput, targets: Targets, config: LossConfig, *, objects: jax.Array | None = None
 ) -> tuple[jax.Array, dict[str, jax.Array]]:
     """The weighted sum () of the losses, and what to log, each () and without a gradient: the terms, unweighted, by the names of their
-    weights; `camera_translation`, `_quaternion`, `_fov`; `depth_conf_mean`, `_max` and `_clamped`, and `ray_conf_` likewise; `valid_share`,
-    the share of pixels whose depth counts; `total`.
+    weights; `camera_translation`, `_quaternion`, `_fov`, and `_spread` of `pose_spread`; `depth_conf_mean`, `_max` and `_clamped`, and
+    `ray_conf_` likewise; `valid_share`, the share of pixels whose depth counts; `total`.
 
     The output is that of a network whose reference view is the first (`ref_view_strategy="first"`). `objects` (B, S, H, W) is a predicted
     object mask. Pixels and cameras that are not known add nothing, whatever they hold; without any the sum is 0 with gradients of 0. Sums
@@ -77,6 +77,7 @@ def total_loss(
         learned = jnp.full(truth.camera_mask.shape, True).at[:, 0].set(config.camera_reference)
         parts = camera_losses(output.pose_enc, truth.pose_enc, truth.camera_mask, learned)
         logged.update({f"camera_{name}": part for name, part in parts.items()})
+        logged["camera_spread"] = pose_spread(output.pose_enc, truth.pose_enc, truth.camera_mask)
         return sum(getattr(config, f"camera_{name}") * part for name, part in parts.items())
 
     def attention() -> jax.Array:

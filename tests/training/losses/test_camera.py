@@ -7,6 +7,7 @@ import pytest
 
 from da3jax import geometry
 from da3jax.training.losses import camera_losses, point_loss, ray_loss
+from da3jax.training.losses.camera import pose_spread
 
 RNG = np.random.default_rng(0)
 RAY, TRUE_RAY = RNG.standard_normal((2, 2, 3, 4, 6)).astype(np.float32)
@@ -78,3 +79,15 @@ def test_what_is_not_in_the_mask_does_not_leak(assert_nothing_leaks):
 def test_rays_of_pixels_without_depth_are_not_moved_by_the_point_loss():
     gradient = jax.grad(lambda ray: point_loss(DEPTH, ray, POINTS, np.zeros_like(POINT_MASK)))(RAY)
     assert not np.asarray(gradient).any()
+
+
+def test_the_spread_of_poses_is_that_over_scenes():
+    target = RNG.standard_normal((50, 3, 9)).astype(np.float32)
+    target[:, 0] = [0, 0, 0, 0, 0, 0, 1, 1, 1]
+    mask = RNG.random((50, 3)) > 0.2
+    same = np.broadcast_to(target[:1], target.shape)
+    wrong = np.where(mask[..., None], target / 4 + 3, np.nan)  # the mean does not count, nor do fields of view, nor what is not known
+    wrong[..., 7:] = RNG.standard_normal((50, 3, 2))
+    for predicted, expected in ((target, 1), (same, 0), (wrong, 0.25)):
+        assert float(pose_spread(predicted, target, mask)) == pytest.approx(expected, abs=1e-5)
+    assert pose_spread(target, target, np.zeros((50, 3), bool)) == 0
