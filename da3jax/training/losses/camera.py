@@ -52,9 +52,8 @@ def point_loss(
     return confidence_loss(error, confidence, mask, reward=reward, max_confidence=max_confidence)
 
 
-def camera_losses(pose_enc: jax.Array, target: jax.Array, mask: jax.Array, pose_mask: jax.Array | None = None) -> dict[str, jax.Array]:
-    """Mean absolute differences () of pose encodings (..., 9) over the mask (...): `translation`, `quaternion` and `fov`. The first two are
-    over `pose_mask` (...), too, where it is given.
+def camera_losses(pose_enc: jax.Array, target: jax.Array, mask: jax.Array) -> dict[str, jax.Array]:
+    """Mean absolute differences () of pose encodings (..., 9) over the mask (...): `translation`, `quaternion` and `fov`.
 
     A quaternion and its negative are one rotation: each camera is compared with the nearer of the two. The predicted one is compared as it
     is, not brought to length one, so that the network learns length one too and nothing is divided by a length near zero. Translation is in
@@ -63,10 +62,9 @@ def camera_losses(pose_enc: jax.Array, target: jax.Array, mask: jax.Array, pose_
     pose_enc, target = keep(mask, pose_enc, target)
     error = jnp.abs(pose_enc - target)
     opposite = jnp.mean(jnp.abs(pose_enc[..., 3:7] + target[..., 3:7]), axis=-1)
-    pose_mask = mask if pose_mask is None else mask & pose_mask
     return {
-        "translation": masked_mean(jnp.mean(error[..., :3], axis=-1), pose_mask),
-        "quaternion": masked_mean(jnp.minimum(jnp.mean(error[..., 3:7], axis=-1), opposite), pose_mask),
+        "translation": masked_mean(jnp.mean(error[..., :3], axis=-1), mask),
+        "quaternion": masked_mean(jnp.minimum(jnp.mean(error[..., 3:7], axis=-1), opposite), mask),
         "fov": masked_mean(jnp.mean(error[..., 7:], axis=-1), mask),
     }
 

@@ -69,9 +69,6 @@ class LossConfig:
     """Weights inside the camera loss. The paper gives none; 1, 1, 0.5 are VGGT's (arXiv 2503.11651)."""
     camera_quaternion: float = 1.0
     camera_fov: float = 0.5
-    camera_reference: bool = True
-    """Whether the pose of the reference, which is always the same, counts as those of other views. For a network that starts from nothing
-    that makes a minimum of saying it everywhere: what it first finds out about other views, it says of the reference, too."""
     gradient_scales: int = 4
     """Grids of the gradient loss, each with half the pixels a side. The paper does not say; MiDaS (arXiv 1907.01341) has 4."""
 

@@ -74,8 +74,7 @@ def total_loss(
     logged = {"valid_share": jnp.mean(truth.mask, dtype=truth.depth.dtype)}
 
     def camera() -> jax.Array:
-        learned = jnp.full(truth.camera_mask.shape, True).at[:, 0].set(config.camera_reference)
-        parts = camera_losses(output.pose_enc, truth.pose_enc, truth.camera_mask, learned)
+        parts = camera_losses(output.pose_enc, truth.pose_enc, truth.camera_mask)
         logged.update({f"camera_{name}": part for name, part in parts.items()})
         logged["camera_spread"] = pose_spread(output.pose_enc, truth.pose_enc, truth.camera_mask)
         return sum(getattr(config, f"camera_{name}") * part for name, part in parts.items())

@@ -204,13 +204,3 @@ def test_the_network_is_asked_for_what_the_terms_read():
     assert outputs_of(LOSSES["mono"].weights) == ("depth", "sky")
     assert outputs_of(LossWeights(depth=0, ray=0, point=0, gradient=0, camera=1)) == ("cameras",)
     assert outputs_of(LossWeights(depth=0, ray=0, point=0, gradient=0, camera=0, correspondence=1)) == ()
-
-
-def test_the_reference_s_pose_can_be_left_out():
-    output = perfect()
-    wrong = dataclasses.replace(output, pose_enc=output.pose_enc.at[:, 0, :7].add(0.5).at[:, 1, 0].add(0.3))
-    of_all, of_others = (run(wrong, only("camera", camera_reference=counts)) for counts in (True, False))
-    assert of_all[1]["camera_translation"] == pytest.approx((0.5 + 0.1) / 2, rel=1e-4)
-    assert of_others[1]["camera_translation"] == pytest.approx(0.1, rel=1e-4)
-    assert of_others[1]["camera_quaternion"] == pytest.approx(0, abs=1e-6)
-    assert not np.asarray(of_others[2][0].pose_enc)[:, 0, :7].any()
