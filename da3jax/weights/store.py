@@ -82,7 +82,8 @@ def convert(
         OSError: as `load`, or `out_dir` cannot be written.
     """
     one_of("to", to, ("orbax", "safetensors"))
-    one_of("dtype", dtype, safetensors_store.DTYPES if to == "safetensors" else ("float32",))
+    if to == "orbax" and dtype != "float32":
+        raise ValueError(f"dtype is {dtype!r} with to 'orbax', which stores float32; half precision goes with to 'safetensors'")
     out_dir = pathlib.Path(out_dir)
     if out_dir.exists() and (not out_dir.is_dir() or any(out_dir.iterdir())):
         raise FileExistsError(f"{out_dir} is already there and not an empty folder; name another one, nothing is overwritten")

@@ -76,6 +76,16 @@ def test_an_unknown_form_is_refused_with_the_closest(tmp_path, released_dir):
     assert list(tmp_path.iterdir()) == []
 
 
+def test_half_precision_goes_with_safetensors(tmp_path, released_dir):
+    half = convert(released_dir, tmp_path / "half", to="safetensors", dtype="float16")
+    assert (half / "model.safetensors").stat().st_size < 0.6 * (released_dir / "model.safetensors").stat().st_size
+    with pytest.raises(
+        ValueError, match="dtype is 'float16' with to 'orbax', which stores float32; half precision goes with to 'safetensors'"
+    ):
+        convert(released_dir, tmp_path / "other", dtype="float16")
+    assert not (tmp_path / "other").exists()
+
+
 def test_a_broken_source_leaves_no_folder(tmp_path, released_dir):
     shutil.copytree(released_dir, tmp_path / "broken")
     weights = tmp_path / "broken" / "model.safetensors"
