@@ -143,12 +143,12 @@ def _prepare(config: TrainConfig, mesh: jax.sharding.Mesh, checkpoints: Checkpoi
         teacher_params, teacher_config = weights.load(config.teacher)
         if isinstance(teacher_config, NestedConfig):
             raise ValueError(f"teacher {config.teacher} is the nested network {teacher_config.name}; a teacher is one network with depth")
-        teacher_params = jax.device_put(teacher_params, fsdp_shardings(teacher_params, mesh))
         if not config.data.labelled and config.losses.weights.sky and "sky" not in teacher_config.outputs:
             raise ValueError(
                 f"teacher {config.teacher} ({teacher_config.name}) says nothing of sky, which images that are not labelled learn from "
                 f"it; losses.weights.sky is 0, or the teacher a network with sky"
             )
+        teacher_params = jax.device_put(teacher_params, fsdp_shardings(teacher_params, mesh))
         teacher = make_forward(teacher_config, mesh, **options)
     elif 0 < config.losses.teacher_from < config.steps:
         logger.warning(

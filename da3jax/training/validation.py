@@ -39,11 +39,8 @@ def make_validation(config: TrainConfig, forward: Forward, mesh: Mesh) -> Callab
     data = dataclasses.replace(settings.data, augment=AugmentConfig(crop=(1.0, 1.0)))
 
     processes = {"process_index": jax.process_index(), "process_count": jax.process_count()}
-
-    def open_scenes() -> Batches:
-        return Batches(data, seed=settings.seed, multiple_of=mesh.size, **processes)
-
-    open_scenes().close()  # what is wrong with them is said before training
+    batches = Batches(data, seed=settings.seed, multiple_of=mesh.size, **processes)  # here, so that what is wrong is said before training
+    start = batches.get_state()
 
     @jax.jit
     def look(params: Params, batch: Batch) -> tuple[dict, dict]:
@@ -66,7 +63,8 @@ def make_validation(config: TrainConfig, forward: Forward, mesh: Mesh) -> Callab
 
     def validate(params: Params) -> dict[str, float]:
         rows: list[dict[str, float]] = []
-        with open_scenes() as batches:
+        batches.set_state(start)
+        with batches:
             for _ in range(settings.batches):
                 terms, seen = look(params, realise(next(batches).batch, batch_sharding(mesh)))
                 seen = process_allgather(seen, tiled=True)

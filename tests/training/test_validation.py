@@ -1,5 +1,6 @@
 """Predictions that are known, on scenes that are known."""
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
@@ -70,6 +71,22 @@ def test_a_metric_network_is_not_scaled(folder):
     np.testing.assert_allclose(found["abs_rel"], 0, atol=1e-6)
     found = validation_of(folder, lambda depth, poses: (2 * depth * (300 / 40), poses), losses)
     np.testing.assert_allclose(found["abs_rel"], 1, rtol=1e-6)
+
+
+def test_it_looks_at_the_same_scenes_each_time(folder):
+    data = {"views": [2], "sizes": [[28, 42]], "batch_tokens": 12, "sources": [{"type": "folder", "path": str(folder)}]}
+
+    def forward(params, images, cameras, conditioned):
+        return NetworkOutput(depth=jnp.ones(images.shape[:-1]))
+
+    def validation(seed):
+        config = run("unused", validation={"data": data, "batches": 1, "seed": seed}, losses=LOSSES)
+        return make_validation(config, forward, make_mesh(1, 1, jax.devices()[:1]))
+
+    validate = validation(0)
+    found = [validate({})["abs_rel"] for _ in range(2)]
+    assert found[0] == found[1]
+    assert len({validation(seed)({})["abs_rel"] for seed in range(4)}) > 1
 
 
 def test_scenes_that_are_not_there_are_named_before_training(tmp_path):
