@@ -162,7 +162,9 @@ class Backbone(nn.Module):
         if inside := set(feature_layers) - {segment.stop - 1 for segment in segments}:
             raise ValueError(f"features of blocks {sorted(inside)} lie inside a scan; unstack the layers (da3jax.forward does it)")
         if self.stacked and attention_layers:
-            raise ValueError(f"queries and keys of blocks {sorted(attention_layers)} lie inside a scan; unstack the layers")
+            raise ValueError(
+                f"queries and keys of blocks {sorted(attention_layers)} lie inside a scan; unstack the layers (da3jax.forward does it)"
+            )
         for number, segment in enumerate(segments):
             if segment.start >= needed and not self.is_initializing():
                 break

@@ -82,7 +82,7 @@ class Network(nn.Module):
         attention_layers: Sequence[int] = (),
         on_host: Sequence[str] = (),
     ) -> NetworkOutput:
-        """As `da3jax.forward`; also returns the queries and keys of the cross-view blocks `attention_layers`."""
+        """As `da3jax.forward`."""
         # On accelerators float32 products are otherwise rounded in secret; heads and cameras stay near float32 beside a bfloat16 backbone.
         exact = compute_dtype(self.dtype) == "float32"
         with jax.default_matmul_precision("highest" if exact else "tensorfloat32"):
@@ -199,6 +199,7 @@ def forward(
     ref_view_strategy: str = REF_VIEW_STRATEGIES[0],
     outputs: Sequence[str] | None = None,
     export_feat_layers: Sequence[int] = (),
+    attention_layers: Sequence[int] = (),
     on_host: Sequence[str] = (),
     dtype: str | None = None,
 ) -> NetworkOutput:
@@ -220,6 +221,7 @@ def forward(
             `da3jax.config.REF_VIEW_STRATEGIES`.
         outputs: names out of `config.outputs`; by default all but taps and raw Gaussians.
         export_feat_layers: blocks, from 0, whose features to return.
+        attention_layers: cross-view blocks, from 0, whose queries and keys to return.
         on_host: fields of the result, out of `da3jax.models.network.ON_HOST`, that go to the host's memory (`pinned_host`) as they are
             made, a group of views at a time, and are never all on the device.
         dtype: `float32`, `bfloat16` or None: float32 on CPU, bfloat16 on accelerators.
@@ -229,7 +231,7 @@ def forward(
     """
     nested = isinstance(config, NestedConfig)
     stacked = is_stacked(params.get("anyview", params) if nested else params)
-    if stacked and export_feat_layers:  # a feature may be wanted from the middle of a scan
+    if stacked and (export_feat_layers or attention_layers):  # they may be wanted from the middle of a scan
         params, stacked = unstack_layers(params, config), False
     network = build_network(config, dtype=dtype, stacked=stacked)
     return network.apply(
@@ -242,6 +244,7 @@ def forward(
         ref_view_strategy=ref_view_strategy,
         outputs=outputs,
         export_feat_layers=export_feat_layers,
+        attention_layers=attention_layers,
         on_host=on_host,
     )
 

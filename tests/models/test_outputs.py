@@ -186,11 +186,15 @@ def test_queries_and_keys_are_those_that_attention_across_views_gets():
     for found, tokens in zip(output.queries_keys[3], expected, strict=True):
         assert found.shape == (2, 1, 7, 2, 8)
         np.testing.assert_array_equal(found[:, 0], tokens)
-    with pytest.raises(ValueError, match="attention_layers of four-blocks: block 2 is unknown; it is one of 3"):
-        network.apply({"params": params_of(ANYVIEW)}, images_of(2, 1), attention_layers=(2,))
-    stacked = build_network(ANYVIEW, dtype="float32", stacked=True)
+    stacked = forward(stack_layers(params_of(ANYVIEW), ANYVIEW), images_of(2, 1), config=ANYVIEW, outputs=(), attention_layers=(3,))
+    for found, looped in zip(stacked.queries_keys[3], output.queries_keys[3], strict=True):
+        np.testing.assert_allclose(found, looped, atol=2e-6)
+
+
+def test_queries_and_keys_of_a_scan_are_refused():
+    network, params = build_network(ANYVIEW, dtype="float32", stacked=True), stack_layers(params_of(ANYVIEW), ANYVIEW)
     with pytest.raises(ValueError, match=r"queries and keys of blocks \[3\] lie inside a scan; unstack the layers"):
-        stacked.apply({"params": stack_layers(params_of(ANYVIEW), ANYVIEW)}, images_of(2, 1), attention_layers=(3,))
+        network.apply({"params": params}, images_of(2, 1), attention_layers=(3,))
 
 
 def test_blocks_after_the_last_feature_are_not_run():
@@ -207,6 +211,7 @@ def test_blocks_after_the_last_feature_are_not_run():
         ({"ref_view_strategy": "sadle_balanced"}, r"'sadle_balanced' is unknown; .* did you mean 'saddle_balanced'\?"),
         ({"export_feat_layers": (4,)}, "export_feat_layers has 4; blocks of four-blocks are 0 to 3"),
         ({"export_feat_layers": (-1,)}, "export_feat_layers has -1; blocks of four-blocks are 0 to 3"),
+        ({"attention_layers": (2,)}, "attention_layers of four-blocks: block 2 is unknown; it is one of 3"),
         ({"export_feat_layers": ("0",)}, "export_feat_layers has '0'; blocks of four-blocks are 0 to 3"),
     ],
 )

@@ -1,4 +1,4 @@
-"""Where a patch looks in a cross-view block: what else of it is learned late, long after patches that show the same are alike."""
+"""Where patches look in a cross-view block: by itself, attention does not find those that show the same when their features do."""
 
 from __future__ import annotations
 

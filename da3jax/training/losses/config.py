@@ -32,8 +32,9 @@ class LossWeights:
     scale_shift_invariant: float = 0.0
     """For training Gaussians, section 5.1."""
     correspondence: float = 0.0
-    """For a network that starts from nothing, as the next; neither is of the paper."""
+    """For a network that starts from nothing; not of the paper."""
     attention: float = 0.0
+    """Likewise."""
 
     def __post_init__(self):
         for name, weight in dataclasses.asdict(self).items():

@@ -32,16 +32,14 @@ _NEEDS = {
     "normal": ("depth",),
     "sky": ("sky",),
     "scale_shift_invariant": ("depth",),
-    "correspondence": ("features",),
-    "attention": ("queries_keys",),
 }
-"""What each term reads of a network's output."""
+"""What each term reads of a network's output; of blocks, `LossConfig.feature_layers` and `attention_layers`."""
 _OUTPUTS = {"depth": "depth", "ray": "ray", "pose_enc": "cameras", "sky": "sky"}
 """What `da3jax.forward` calls the output that a field comes with."""
 
 
 def outputs_of(weights: LossWeights) -> tuple[str, ...]:
-    """What the network is to be asked for, as `da3jax.forward` takes it."""
+    """The names that `da3jax.forward` takes as `outputs` to give what the losses with a positive weight read."""
     fields = [field for term, weight in dataclasses.asdict(weights).items() if weight for field in _NEEDS.get(term, ())]
     return tuple(dict.fromkeys(_OUTPUTS[field] for field in fields if field in _OUTPUTS))
 
@@ -63,7 +61,7 @@ def total_loss(
     weights = {name: weight for name, weight in dataclasses.asdict(config.weights).items() if weight}
     check_targets(targets)
     truth = _truth(targets, config)
-    _check(output, targets, truth, weights, objects)
+    _check(output, targets, truth, config, weights, objects)
     depth, alignment = output.depth, None
     if config.units == "relative":
         alignment = align_depth(depth, truth.depth, truth.mask, samples=config.align_samples)
@@ -133,7 +131,14 @@ def _truth(targets: Targets, config: LossConfig) -> NormalizedTargets:
     return dataclasses.replace(truth, depth=depth, mask=mask, point_mask=mask & truth.point_mask)
 
 
-def _check(output: NetworkOutput, targets: Targets, truth: NormalizedTargets, weights: dict[str, float], objects: jax.Array | None) -> None:
+def _check(
+    output: NetworkOutput,
+    targets: Targets,
+    truth: NormalizedTargets,
+    config: LossConfig,
+    weights: dict[str, float],
+    objects: jax.Array | None,
+) -> None:
     """Raises a ValueError for a term that lacks what it needs, and for predictions of another shape than what they are compared with."""
     for term, weight in weights.items():
         for name in _NEEDS.get(term, ()):
@@ -145,6 +150,14 @@ def _check(output: NetworkOutput, targets: Targets, truth: NormalizedTargets, we
             raise ValueError(f"weights.{term} is {weight}, and targets.{term} is None; set it to 0, or give the mask (NaN where unknown)")
         if term == "objects" and objects is None:
             raise ValueError(f"weights.objects is {weight}, and no predicted object mask is given; set it to 0, or pass objects")
+    for term, read, given, option in (
+        ("correspondence", config.feature_layers, output.features, "export_feat_layers"),
+        ("attention", config.attention_layers, output.queries_keys, "attention_layers"),
+    ):
+        if missing := [block for block in read if block not in (given or {})]:
+            raise ValueError(
+                f"weights.{term} is {weights[term]}, and the output lacks blocks {missing}; ask forward for {option}={list(read)}"
+            )
     wanted = {
         **dict.fromkeys(("depth", "depth_conf", "sky"), truth.depth.shape),
         "ray": truth.ray.shape,

@@ -181,6 +181,8 @@ def test_the_loss_is_float32_and_maps_over_scenes():
         (LossConfig(), {"ray": None}, {}, r"weights\.ray is 1\.0, and the network gives no ray; set it to 0, or ask forward for"),
         (only("camera"), {"pose_enc": None}, {}, r"weights\.camera is 1, and the network gives no pose_enc"),
         (only("sky"), {"sky": None}, {}, r"weights\.sky is 1, and the network gives no sky"),
+        (only("correspondence"), {}, {}, r"weights\.correspondence is 1, and the output lacks blocks \[0\]; ask forward for export_feat_layers"),
+        (only("attention", attention_blocks=(3, 5)), {"queries_keys": {5: ()}}, {}, r"lacks blocks \[3\]; ask forward for attention_layers=\[3, 5\]"),
         (only("sky"), {}, {"sky": None}, r"weights\.sky is 1, and targets\.sky is None; set it to 0, or give the mask"),
         (only("objects"), {}, {}, r"weights\.objects is 1, and no predicted object mask is given; set it to 0, or pass objects"),
         (LossConfig(), {"depth": jnp.ones((2, 2, 14, 28))}, {}, r"output\.depth has shape .*; for these targets it is \(2, 2, 14, 14\)"),
