@@ -1,13 +1,16 @@
 """The yardstick: its scenes are not those of a training, and what it says of known predictions."""
 
+import functools
 import json
 
 import numpy as np
 import pytest
 
 from benchmarks import yardstick
-from da3jax.training.data import Batches, DataConfig
+from da3jax.training.data import Batch, Batches, DataConfig
 from da3jax.training.data.procedural import scene_seed
+from da3jax.training.losses import Targets
+from tests.models.tiny import ANYVIEW, params_of
 
 
 @pytest.fixture(scope="module")
@@ -42,6 +45,22 @@ def test_no_training_draws_its_scenes():
     assert len(ours) == yardstick.SCENES
     with Batches(DataConfig(views=(2,), sizes=((28, 42),), batch_tokens=12 * 500), seed=0) as drawn:
         assert not ours & {tuple(seed) for seed in next(drawn).batch.seeds}
+
+
+def test_a_network_is_asked_with_all_views_with_one_and_with_their_cameras():
+    rng = np.random.default_rng(0)
+    extrinsics = np.tile(np.eye(3, 4, dtype=np.float32), (1, 2, 1, 1))
+    extrinsics[:, 1, 0, 3] = 1
+    intrinsics = np.tile(np.float32([[40, 0, 21], [0, 40, 14], [0, 0, 1]]), (1, 2, 1, 1))
+    depth = np.ones((1, 2, 28, 42), np.float32)
+    batch = Batch(rng.random((1, 2, 28, 42, 3), np.float32), Targets(depth, depth > 0, extrinsics, intrinsics))
+    network = functools.partial(yardstick.network, params_of(ANYVIEW), ANYVIEW)
+    both, alone, given = (network(**options)(batch) for options in ({}, {"one_view": True}, {"conditioned": True}))
+    for found in (both, given):
+        assert {name: x.shape for name, x in found.items()} == {"depth": depth.shape, "head": (1, 2, 3, 4), "rays": (1, 2, 3, 4)}
+    assert alone["depth"].shape == depth.shape
+    assert np.abs(alone["depth"] - both["depth"]).max() > 1e-4
+    assert np.abs(given["depth"] - both["depth"]).max() > 1e-4
 
 
 @pytest.mark.slow

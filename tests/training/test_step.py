@@ -136,9 +136,10 @@ def test_an_unlabelled_pixel_is_taught_to_be_sky_where_the_teacher_says_so(scene
 
     weights = LossWeights(depth=0, ray=0, point=0, camera=0, gradient=0, sky=1)
     losses = LossConfig(weights, units="relative", teacher_from=0)
-    student = jnp.asarray(said.reshape(1, 2, 28, 42) > 0.3, jnp.float32)
-    loss = make_loss(SINGLE_VIEW, losses, AugmentConfig(), says(student), says(jnp.asarray(said)))
-    assert loss({}, dataclasses.replace(batch, targets=nothing), jax.random.key(0), 0, {})[0] == 0
+    agrees = jnp.asarray(said.reshape(1, 2, 28, 42) > 0.3, jnp.float32)
+    for student, expected in ((agrees, 0), (1 - agrees, 1)):
+        loss = make_loss(SINGLE_VIEW, losses, AugmentConfig(), says(student), says(jnp.asarray(said)))
+        assert loss({}, dataclasses.replace(batch, targets=nothing), jax.random.key(0), 0, {})[0] == expected
 
 
 @pytest.fixture
