@@ -73,7 +73,7 @@ def pose_spread(pose_enc: jax.Array, target: jax.Array, mask: jax.Array) -> jax.
     """How much the poses of pose encodings (B, S, 9) differ from scene to scene, as a share () of how much the true ones do.
 
     It is the ratio of the standard deviations over scenes of translations and quaternions, a view at a time, where the mask (B, S) is True.
-    Near 0 the network says the same of all scenes: its decoder has died, or it does not see one view from the other.
+    Near 0 the network says the same of all scenes: its decoder has died, or it does not see one view from the other. Of one scene it is 0.
     """
     weights = mask / jnp.maximum(jnp.sum(mask, axis=0, keepdims=True), 1)
 
