@@ -29,8 +29,10 @@ WEIGHTS, CONFIG = "model.safetensors", "config.json"
 _MAX_NAMED = 10
 """Keys of one kind of fault that an error names."""
 
-DTYPES = {"float32": "F32", "float16": "F16", "bfloat16": "BF16"}
-"""What becomes float32 without loss, by what the file calls it."""
+STORED_AS = {"float32": "F32", "float16": "F16", "bfloat16": "BF16"}
+"""What parameters can be saved in, and what the file calls it."""
+DTYPES = tuple(STORED_AS.values())
+"""What becomes float32 without loss."""
 
 
 def load(folder: pathlib.Path, *, shardings: Shardings = None) -> tuple[Params, Config]:
@@ -94,10 +96,10 @@ def save(params: Params, config: Config, folder: pathlib.Path, *, dtype: str = "
 
     Raises:
         FileExistsError: the folder already has weights or a configuration.
-        ValueError: `params` are not those of `config`, `dtype` is none of `DTYPES`, or a finite number is infinite in it.
+        ValueError: `params` are not those of `config`, `dtype` is none of `STORED_AS`, or a finite number is infinite in it.
         OSError: the folder cannot be written.
     """
-    one_of("dtype", dtype, DTYPES)
+    one_of("dtype", dtype, STORED_AS)
     folder = pathlib.Path(folder)
     for name in (WEIGHTS, CONFIG):
         if (folder / name).exists():
@@ -163,7 +165,7 @@ def _write(
     end = 0
     for _, tensor in ordered:
         start, end = end, end + stored.itemsize * math.prod(tensor.shape)
-        header[tensor.key] = {"dtype": DTYPES[dtype], "shape": tensor.shape, "data_offsets": [start, end]}
+        header[tensor.key] = {"dtype": STORED_AS[dtype], "shape": tensor.shape, "data_offsets": [start, end]}
     text = json.dumps(header, separators=(",", ":")).encode()
     text += b" " * (-len(text) % 8)
     file.write(len(text).to_bytes(8, "little") + text)
@@ -221,9 +223,7 @@ def _faults(stored: dict[str, tuple[tuple[int, ...], str]], tensors: dict[Any, T
         "missing": [key for key in expected if key not in stored],
         "filling two parameters": [key for key, found in expected.items() if len(found) > 1],
         "of another shape": [f"{key} {stored[key][0]} instead of {shapes[key]}" for key in both if stored[key][0] != shapes[key]],
-        f"of another dtype than {', '.join(DTYPES.values())}": [
-            f"{key} {stored[key][1]}" for key in both if stored[key][1] not in DTYPES.values()
-        ],
+        f"of another dtype than {', '.join(DTYPES)}": [f"{key} {stored[key][1]}" for key in both if stored[key][1] not in DTYPES],
     }
 
 

@@ -15,7 +15,7 @@ def test_mistakes_in_a_configuration_are_one_sentence(tmp_path):
     assert (done.returncode, done.stdout) == (1, "")
     assert done.stderr.startswith("da3jax: error: configuration key 'optimizer.learning_rat' is unknown")
     assert not (tmp_path / "run").exists()
-    assert "there is no configuration nothing.yaml" in da3jax("train", "nothing.yaml").stderr
+    assert "there is no file nothing.yaml; configuration 'nothing' is unknown" in da3jax("train", "nothing.yaml").stderr
 
 
 def test_an_empty_folder_of_scenes_is_named(tmp_path):

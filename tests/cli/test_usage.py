@@ -15,7 +15,7 @@ from da3jax.cli import app
 from da3jax.cli.options import IMAGE_EXTENSIONS, RunOptions
 from da3jax.inputs import list_images
 from da3jax.weights.released import RELEASES
-from da3jax.weights.safetensors_store import DTYPES
+from da3jax.weights.safetensors_store import STORED_AS
 
 
 def status_and_error(*arguments):
@@ -167,7 +167,7 @@ def test_convert_refuses_an_unknown_target(tmp_path):
 
 def test_convert_stores_what_the_library_stores():
     usage = CliRunner().invoke(app, ["convert", "--help"]).stdout
-    assert f"[{'|'.join(DTYPES)}]" in usage
+    assert f"[{'|'.join(STORED_AS)}]" in usage
 
 
 def test_an_unknown_command_is_refused_with_the_closest():
