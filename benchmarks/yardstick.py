@@ -93,15 +93,15 @@ def baselines(count: int = 1000) -> Predict:
     return predict
 
 
-def network(params: Params, config: ModelConfig, *, one_view: bool = False, conditioned: bool = False) -> Predict:
-    """What a network says of the scenes; of each view by itself, or given the true cameras."""
+def network(params: Params, config: ModelConfig, *, one_view: bool = False, conditioned: bool = False, dtype: str | None = None) -> Predict:
+    """What a network says of the scenes; of each view by itself, or given the true cameras; `dtype` is that of its products."""
 
     @jax.jit
     def run(params: Params, batch: Batch) -> dict[str, jax.Array]:
         truth, cameras = batch.targets, {}
         if conditioned:
             cameras = {"extrinsics": normalize_poses(truth.extrinsics), "intrinsics": truth.intrinsics}
-        output = forward(params, normalize_images(batch.images), config=config, **cameras)
+        output = forward(params, normalize_images(batch.images), config=config, dtype=dtype, **cameras)
         found = {"depth": output.depth, "head": output.extrinsics}
         if output.ray is not None:
             found["rays"] = cameras_from_rays(output.ray, output.ray_conf).extrinsics
@@ -122,7 +122,7 @@ COLUMNS = ("abs_rel", "delta1", "head_auc_3", "head_auc_30", "rays_auc_3", "rays
 
 def main(arguments: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("weights", nargs="*", help="folders of weights")
+    parser.add_argument("weights", nargs="*", help="folders of weights, or da3-tiny")
     parser.add_argument("--views", type=int, nargs="*", default=[2, 4, 8], choices=CHOSEN)
     parser.add_argument("--scenes", type=int, default=SCENES)
     parser.add_argument("--training-scenes", type=int, default=1000, help="of which the baselines are means")

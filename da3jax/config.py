@@ -17,6 +17,9 @@ PATCH_SIZE = 14
 CANONICAL_FOCAL = 300.0
 """`canonical_focal` of the released metric network."""
 
+PACKAGED = "da3-tiny"
+"""The preset whose weights are part of this package."""
+
 REF_VIEW_STRATEGIES = ("saddle_balanced", "saddle_sim_range", "middle", "first")
 """Ways to choose the reference view; the first is the default."""
 
@@ -120,8 +123,12 @@ class ModelConfig:
     gaussians: GaussianHeadConfig | None = None
     canonical_focal: float | None = None
     """Focal length, in pixels, at which depth is in metres: metres are depth · focal length / this. None: depth up to a scale."""
+    process_res: int = 504
+    """Pixels of a side that `inference` brings images to unless it is told otherwise: about what the network was trained on."""
 
     def __post_init__(self):
+        if self.process_res < PATCH_SIZE:
+            raise ValueError(f"process_res is {self.process_res}; it is at least {PATCH_SIZE} pixels")
         if self.canonical_focal is not None and not 0 < self.canonical_focal < math.inf:
             raise ValueError(f"canonical_focal is {self.canonical_focal}; it is a positive number of pixels")
         if self.canonical_focal is not None and self.camera:
@@ -171,6 +178,11 @@ class NestedConfig:
             )
 
     @property
+    def process_res(self) -> int:
+        """As `ModelConfig.process_res`."""
+        return self.anyview.process_res
+
+    @property
     def outputs(self) -> tuple[str, ...]:
         """Names that `outputs=` of `forward` accepts for this network."""
         return (*self.anyview.outputs, "sky", "metric_depth")
@@ -202,6 +214,7 @@ _TINY = ModelConfig(
     BackboneConfig(192, 12, 3, (5, 7, 9, 11), alt_start=2, qknorm_start=2, rope_start=2, pos_grid=12),
     DualDPTConfig(32, (24, 48, 96, 192)),
     CameraConfig(encoder_depth=2, encoder_heads=3),
+    process_res=112,
 )
 
 _METRIC = _single_view("da3metric-large", canonical_focal=CANONICAL_FOCAL)

@@ -64,7 +64,18 @@ def test_to_dict_holds_plain_values_only():
         "camera": None,
         "gaussians": None,
         "canonical_focal": None,
+        "process_res": 504,
     }
+
+
+def test_a_network_works_at_some_patch_at_least():
+    assert (PRESETS["da3-giant"].process_res, PRESETS["da3nested-giant-large"].process_res, PRESETS["da3-tiny"].process_res) == (
+        504,
+        504,
+        112,
+    )
+    with pytest.raises(ValueError, match="process_res is 13; it is at least 14 pixels"):
+        load_config({"preset": "da3-tiny", "process_res": 13})
 
 
 def test_a_canonical_focal_is_a_positive_number_and_what_makes_a_network_metric():

@@ -55,9 +55,10 @@ def test_python_runs(block, place, capsys):
         assert (place / "my-weights" / "model.safetensors").is_file()
 
 
-def test_the_main_command_writes_what_it_says(place):
-    written = run("da3jax auto", place)
-    for name in ("exports/npz/results.npz", "scene.glb", "depth_vis/0000.jpg", "depth_vis/0001.jpg"):
+@pytest.mark.parametrize(("command", "views"), [("da3jax auto --export-dir", 4), ("da3jax auto photos", 2)])
+def test_the_main_command_writes_what_it_says(place, command, views):
+    written = run(command, place)
+    for name in ("exports/npz/results.npz", "scene.glb", *(f"depth_vis/{i:04d}.jpg" for i in range(views))):
         assert f"result/{name}" in written
         assert (place / "result" / name).stat().st_size > 0
 

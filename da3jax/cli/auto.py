@@ -1,4 +1,4 @@
-"""`da3jax auto INPUT`: sees by itself what INPUT is."""
+"""`da3jax auto [INPUT]`: sees by itself what INPUT is."""
 
 import pathlib
 from typing import Annotated
@@ -6,6 +6,7 @@ from typing import Annotated
 import typer
 
 from da3jax.cli.options import IMAGE_EXTENSIONS, Independent, RunOptions, checked, with_run_options
+from da3jax.cli.rendered import run_on_a_rendered_scene
 from da3jax.cli.run import run
 
 VIDEO_EXTENSIONS = "mp4,avi,mov,mkv,flv,wmv,webm,m4v"
@@ -22,14 +23,22 @@ def _check_kind(path: pathlib.Path) -> None:
 @with_run_options
 def command(
     path: Annotated[
-        pathlib.Path,
-        typer.Argument(exists=True, metavar="INPUT", help="An image file or a folder of images.", callback=checked(_check_kind)),
-    ],
+        pathlib.Path | None,
+        typer.Argument(
+            exists=True,
+            metavar="[INPUT]",
+            help="An image file or a folder of images; without one a scene is rendered, and the errors are shown.",
+            callback=checked(_check_kind),
+        ),
+    ] = None,
     independent: Independent = False,
     *,
     options: RunOptions,
 ) -> None:
-    """Depth, cameras and points of an image or a folder."""
+    """Depth, cameras and points of an image, of a folder, or of a rendered scene, beside the truth."""
     from da3jax.inputs import list_images
 
+    if path is None:
+        run_on_a_rendered_scene(options, independent=independent)
+        return
     run(list_images(path) if path.is_dir() else [path], options, independent=independent)

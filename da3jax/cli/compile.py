@@ -9,7 +9,7 @@ from rich.console import Console
 from da3jax.cli.failures import failures_in_a_sentence
 from da3jax.cli.options import Dtype, ExportFormat, Independent, MetricModel, ModelDir, RefViewStrategy, Revision, UseRayPose, number
 from da3jax.cli.run import load, outputs_for, step
-from da3jax.config import REF_VIEW_STRATEGIES
+from da3jax.config import PACKAGED, REF_VIEW_STRATEGIES
 
 
 @failures_in_a_sentence()
@@ -17,7 +17,7 @@ def command(
     views: Annotated[int, number(1, math.inf, "How many images.")],
     height: Annotated[int, number(14, math.inf, "Pixels of a processed image, a multiple of 14.")],
     width: Annotated[int, number(14, math.inf, "Likewise.")],
-    model_dir: ModelDir = "",
+    model_dir: ModelDir = PACKAGED,
     metric_model: MetricModel = None,
     export_format: ExportFormat = "glb",
     ref_view_strategy: RefViewStrategy = REF_VIEW_STRATEGIES[0],

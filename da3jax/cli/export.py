@@ -10,7 +10,7 @@ from rich.console import Console
 from da3jax.cli.failures import failures_in_a_sentence
 from da3jax.cli.options import Dtype, MetricModel, ModelDir, RefViewStrategy, Revision, number
 from da3jax.cli.run import load, step
-from da3jax.config import REF_VIEW_STRATEGIES
+from da3jax.config import PACKAGED, REF_VIEW_STRATEGIES
 
 
 @failures_in_a_sentence()
@@ -18,7 +18,7 @@ def command(
     height: Annotated[int, number(14, math.inf, "Pixels of an image, a multiple of 14.")],
     width: Annotated[int, number(14, math.inf, "Likewise.")],
     export_dir: Annotated[pathlib.Path, typer.Option(help="Folder for forward.stablehlo and params.npz.")],
-    model_dir: ModelDir = "",
+    model_dir: ModelDir = PACKAGED,
     metric_model: MetricModel = None,
     known_cameras: Annotated[bool, typer.Option("--known-cameras", help="The program takes extrinsics and intrinsics, too.")] = False,
     ref_view_strategy: RefViewStrategy = REF_VIEW_STRATEGIES[0],

@@ -11,7 +11,7 @@ from typing import Annotated, Any
 import typer
 
 from da3jax.cli.failures import failures_in_a_sentence
-from da3jax.config import REF_VIEW_STRATEGIES
+from da3jax.config import PACKAGED, REF_VIEW_STRATEGIES
 from da3jax.inputs.preprocess import METHODS
 from da3jax.schema import one_of
 
@@ -57,14 +57,6 @@ def positive(help: str) -> Any:
     return typer.Option(help=help, callback=checked(check))
 
 
-def _check_model(model_dir: str) -> None:
-    from da3jax.weights.released import RELEASES
-
-    if not model_dir:
-        rows = "\n".join(f"  {name}: {release.licence}" for name, release in RELEASES.items())
-        raise ValueError(f"there is no default model, as their licences differ; name a folder or one of\n{rows}")
-
-
 def _check_formats(export_format: str) -> None:
     from da3jax.outputs import check_formats
 
@@ -72,7 +64,7 @@ def _check_formats(export_format: str) -> None:
 
 
 ModelDir = Annotated[
-    str, typer.Option(help="Hub id, folder as released, or converted folder. See `da3jax models`.", callback=checked(_check_model))
+    str, typer.Option(help="Hub id, folder as released, or converted folder: see `da3jax models`. da3-tiny is part of this package.")
 ]
 MetricModel = Annotated[
     str | None, typer.Option(help="A metric network, named likewise, to bring a scene of any network with cameras to metres.")
@@ -91,7 +83,7 @@ Revision = Annotated[str | None, typer.Option(help="Commit, branch or tag of a h
 class RunOptions:
     """A field is an option: its name, type, help and default."""
 
-    model_dir: ModelDir = ""
+    model_dir: ModelDir = PACKAGED
     metric_model: MetricModel = None
     aruco_size: Annotated[
         float | None, positive("Side in metres of the black square of printed ArUco markers in the images, to bring the scene to metres.")
@@ -99,7 +91,12 @@ class RunOptions:
     aruco_dictionary: Annotated[str, typer.Option(help="Which set of markers was printed, by OpenCV's name.")] = "DICT_4X4_50"
     export_dir: Annotated[pathlib.Path, typer.Option(help="Folder to write to; nothing that is there is deleted.")] = pathlib.Path("result")
     export_format: ExportFormat = "glb"
-    process_res: Annotated[int, number(14, math.inf, "Pixels of a side of the images that the network sees, at least 14.")] = 504
+    process_res: Annotated[
+        int | None,
+        number(
+            14, math.inf, "Pixels of a side of the images that the network sees, at least 14; the default is 504, and 112 for da3-tiny."
+        ),
+    ] = None
     process_res_method: Annotated[
         str, choice(METHODS, "Whether process-res bounds the longer side or the shorter, and how both become multiples of 14.")
     ] = METHODS[0]

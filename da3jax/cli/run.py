@@ -1,4 +1,4 @@
-"""Images in, files out: what `auto`, `image` and `images` share."""
+"""Images in, files out: what the commands that run a network share."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import functools
 import pathlib
 import time
 from collections.abc import Iterator, Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import typer
@@ -15,10 +15,16 @@ from rich.console import Console
 from rich.text import Text
 
 from da3jax.cli.options import RunOptions
-from da3jax.config import Config
+from da3jax.config import PACKAGED, Config
 
 if TYPE_CHECKING:
     from da3jax import DepthAnything3, Prediction
+
+
+_NOT_FOR_REAL_WORK = (
+    f"{PACKAGED} is used, which is small and has seen rendered scenes only; for real work name released weights, "
+    "such as --model-dir depth-anything/DA3-BASE (`da3jax models` lists them with their licences)"
+)
 
 
 @contextlib.contextmanager
@@ -43,18 +49,20 @@ def load(console: Console, source: str, metric_model: str | None, *, revision: s
 
     resolve = functools.partial(hub.resolve, progress=console.is_terminal)
     folder = resolve(source, revision=revision)
+    if source == PACKAGED:
+        console.print(Text(_NOT_FOR_REAL_WORK), soft_wrap=True)
     metric = None if metric_model is None else resolve(metric_model)
     with step(console, f"load {source}" + (f" and {metric_model}" if metric else "")):
         return DepthAnything3.from_pretrained(folder, metric_model=metric, dtype=dtype)
 
 
-def outputs_for(export_format: str, config: Config) -> list[str]:
-    """What the network is to compute: what only the archives hold is asked for on their account only."""
+def outputs_for(export_format: str, config: Config, also: Sequence[str] = ()) -> list[str]:
+    """What the network is to compute: what only the archives hold is asked for on their account only, or if it is among `also`."""
     from da3jax.outputs import check_formats
 
     archives = {"npz", "mini_npz"} & set(check_formats(export_format))
     unused = {"taps", "raw_gs", *(() if archives else ("ray", "metric_depth"))}
-    return [name for name in config.outputs if name not in unused]
+    return [name for name in config.outputs if name not in unused or name in also]
 
 
 def run(images: Sequence[pathlib.Path], options: RunOptions, *, independent: bool = False) -> None:
@@ -65,7 +73,7 @@ def run(images: Sequence[pathlib.Path], options: RunOptions, *, independent: boo
     """
     from da3jax import to_metres
     from da3jax.inputs.aruco import check_markers
-    from da3jax.outputs import check_writable, export
+    from da3jax.outputs import check_writable
 
     check_writable(options.export_dir)
     console = Console(stderr=True)
@@ -75,20 +83,40 @@ def run(images: Sequence[pathlib.Path], options: RunOptions, *, independent: boo
         with step(console, "look for markers"):  # before the network takes its time
             check_markers(images, options.aruco_dictionary)
     model = load(console, options.model_dir, options.metric_model, revision=options.revision, dtype=options.dtype)
+    prediction = infer(console, model, images, options, independent=independent)
+    if options.aruco_size is not None:
+        prediction = to_metres(prediction, aruco_size=options.aruco_size, images=images, aruco_dictionary=options.aruco_dictionary)
+    if prediction.is_metric:
+        console.print(Text(_metres(prediction)), soft_wrap=True)
+    write(console, prediction, options)
+
+
+def infer(
+    console: Console,
+    model: DepthAnything3,
+    images: Sequence[Any],
+    options: RunOptions,
+    *,
+    independent: bool = False,
+    also: Sequence[str] = (),
+) -> Prediction:
+    """What the network says of the images: what the exports hold, and the outputs `also`, where it has them."""
     with step(console, f"{len(images)} view{'s' * (len(images) > 1)}, compiling included"):
-        prediction = model.inference(
+        return model.inference(
             list(images),
             use_ray_pose=options.use_ray_pose,
             ref_view_strategy=options.ref_view_strategy,
             process_res=options.process_res,
             process_res_method=options.process_res_method,
             independent=independent,
-            outputs=outputs_for(options.export_format, model.config),
+            outputs=outputs_for(options.export_format, model.config, also),
         )
-    if options.aruco_size is not None:
-        prediction = to_metres(prediction, aruco_size=options.aruco_size, images=images, aruco_dictionary=options.aruco_dictionary)
-    if prediction.is_metric:
-        console.print(Text(_metres(prediction)), soft_wrap=True)
+
+
+def write(console: Console, prediction: Prediction, options: RunOptions) -> None:
+    """Writes the exports and prints their paths."""
+    from da3jax.outputs import export
+
     with step(console, f"write {options.export_format}"):
         written = export(
             prediction,

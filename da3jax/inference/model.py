@@ -79,7 +79,8 @@ class DepthAnything3:
         """Loads weights.
 
         Args:
-            source: hub id (`depth-anything/DA3-SMALL`), a folder as released, or one that `da3jax convert` wrote.
+            source: hub id (`depth-anything/DA3-SMALL`), a folder as released, one that `da3jax convert` wrote, or `da3-tiny`, which needs
+                no download: it is small, made of rendered scenes, and for trying things out.
             metric_model: likewise, of a metric network (`depth-anything/DA3METRIC-LARGE`) that brings the scenes of any network with
                 cameras to metres, as in the released nested ones.
             dtype: of the products in the backbone; None for float32 on CPU and bfloat16 on accelerators.
@@ -168,7 +169,7 @@ class DepthAnything3:
         align_to_input_ext_scale: bool = True,
         use_ray_pose: bool = False,
         ref_view_strategy: str = REF_VIEW_STRATEGIES[0],
-        process_res: int = 504,
+        process_res: int | None = None,
         process_res_method: str = "upper_bound_resize",
         independent: bool = False,
         outputs: Sequence[str] | None = None,
@@ -204,7 +205,7 @@ class DepthAnything3:
             align_to_input_ext_scale: False leaves depth and rays as the network has them and brings the known cameras into its world.
             use_ray_pose: cameras are fitted to the rays (`da3jax.geometry.cameras_from_rays`) instead of decoded from the special token.
             ref_view_strategy: how the view whose frame is the world is chosen, from three views on.
-            process_res: pixels of the side that `process_res_method` names.
+            process_res: pixels of the side that `process_res_method` names; None is the network's own, 504 for all that are released.
             process_res_method: `upper_bound_resize` (longest side), `lower_bound_resize` (shortest), or `…_crop`.
             independent: each image is a scene of its own; by default they are views of one scene and see each other.
             outputs: what to compute: `depth` and any of `ray`, `cameras`, `points`, `sky`, `metric_depth` that the network has; by default
@@ -234,7 +235,7 @@ class DepthAnything3:
             extrinsics=extrinsics,
             intrinsics=intrinsics,
             use_exif=not isinstance(self.config, NestedConfig) and self.config.canonical_focal is not None,
-            process_res=process_res,
+            process_res=self.config.process_res if process_res is None else process_res,
             process_res_method=process_res_method,
         )
         views, task = planned(

@@ -1,4 +1,4 @@
-"""From a folder or a hub id to a folder that holds `model.safetensors` and `config.json`."""
+"""From a folder, da3-tiny or a hub id to a folder that holds `model.safetensors` and `config.json`."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ import pathlib
 import re
 from collections.abc import Iterator
 
+from da3jax.config import PACKAGED
 from da3jax.weights.released import RELEASES, Release, find
 
 logger = logging.getLogger(__name__)
@@ -23,20 +24,20 @@ _COMMIT = re.compile(r"[0-9a-f]{40}")
 
 
 def resolve(source: str | os.PathLike, *, revision: str | None = None, offline: bool | None = None, progress: bool = False) -> pathlib.Path:
-    """The folder of a checkpoint: `source` itself, or where the hub's files lie in the local cache.
+    """The folder of a checkpoint: `source` itself, that of da3-tiny in this package, or where the hub's files lie in the local cache.
 
     A hub id is fetched with huggingface_hub, which reads HF_ENDPOINT, HF_HOME, HF_HUB_CACHE, HF_TOKEN and HF_HUB_OFFLINE. A released
     checkpoint at its pinned revision that is in the cache needs no request; right after its download its size and SHA-256 are compared
     with the table of releases, and a difference is logged as a warning.
 
     Args:
-        source: a folder, or a hub id `owner/name`. A folder of that name wins.
+        source: a folder, `da3-tiny`, or a hub id `owner/name`. A folder of that name wins.
         revision: commit, branch or tag; None is the pinned commit of a released checkpoint and `main` of any other.
         offline: whether only the cache is read; None does as HF_HUB_OFFLINE says.
         progress: whether huggingface_hub shows its progress bars.
 
     Raises:
-        ValueError: `source` is a folder and a revision is given, or it is neither a folder nor a hub id, or the revision does not exist.
+        ValueError: `source` has no revisions and one is given, or it is none of the three, or the revision does not exist.
         FileNotFoundError: the folder, the hub's model or one of its two files does not exist, or offline it is not in the cache.
         PermissionError: the model is gated, or the token is refused.
         ConnectionError: the hub cannot be reached, and the model is not in the cache.
@@ -47,6 +48,10 @@ def resolve(source: str | os.PathLike, *, revision: str | None = None, offline: 
         if revision is not None:
             raise ValueError(f"{path} is a folder, which has no revision {revision!r}; a revision goes with a hub id")
         return path
+    if source == PACKAGED:
+        if revision is not None:
+            raise ValueError(f"{PACKAGED} is part of this package and has no revision {revision!r}; a revision goes with a hub id")
+        return pathlib.Path(__file__).parent / PACKAGED
     release = find(source)
     _check_hub_id(source, path)
     repo_id = release.repo_id if release else str(source)
@@ -91,10 +96,11 @@ def _check_hub_id(source: str | os.PathLike, path: pathlib.Path) -> None:
         return
     if not isinstance(source, str) or re.search(r"[/\\]", source):
         raise FileNotFoundError(f"the folder {path} does not exist")
-    names = {repo_id.split("/")[1].lower(): repo_id for repo_id in RELEASES}
+    names = {repo_id.split("/")[1].lower(): repo_id for repo_id in RELEASES} | {PACKAGED: PACKAGED}
     close = difflib.get_close_matches(source.lower(), names, n=1)
     hint = f"; did you mean {names[close[0]]!r}?" if close else ""
-    raise ValueError(f"{source!r} is neither a folder nor a hub id owner/name; the released models are {', '.join(RELEASES)}{hint}")
+    known = f"{PACKAGED} is part of this package, and the released models are {', '.join(RELEASES)}"
+    raise ValueError(f"{source!r} is neither a folder nor a hub id owner/name; {known}{hint}")
 
 
 def _cached(repo_id: str, revision: str) -> pathlib.Path | None:

@@ -14,6 +14,7 @@ from da3jax.config import (
     CameraConfig,
     Config,
     DualDPTConfig,
+    ModelConfig,
     NestedConfig,
     load_config,
     one_of,
@@ -28,6 +29,9 @@ _VITS = {
 }
 _CUSTOM = "custom"
 """Name of a backbone that is none of the four; its sizes stand beside it. The official code refuses the name."""
+
+_OURS = {"canonical_focal": "metric", "process_res": "anyview"}
+"""What `config.json` says beside the official fields where a network's name does not tell it; the half of a nested network that has it."""
 
 _PYRAMID = {"features": "features", "out_channels": "channels"}
 
@@ -64,20 +68,25 @@ def read_config(path: pathlib.Path) -> Config:
             one_of("model_name", name, PRESETS)
             return PRESETS[name]
         config = from_official(content["config"], name)
-        return _with_focal(config, content["canonical_focal"]) if "canonical_focal" in content else config
+        for field, half in _OURS.items():
+            if field in content:
+                config = _with(config, field, half, content[field])
+        return config
     except ValueError as error:
         raise ValueError(f"{path}: {error}") from error
 
 
-def _with_focal(config: Config, canonical_focal: Any) -> Config:
+def _with(config: Config, field: str, half: str, value: Any) -> Config:
     if isinstance(config, NestedConfig):
-        return dataclasses.replace(config, metric=_with_focal(config.metric, canonical_focal))
-    return load_config({**to_dict(config), "canonical_focal": canonical_focal})
+        return dataclasses.replace(config, **{half: _with(getattr(config, half), field, half, value)})
+    return load_config({**to_dict(config), field: value})
 
 
-def _usual_focal(config: Config) -> float | None:
-    """`canonical_focal` as the name tells, for the official file does not."""
-    return CANONICAL_FOCAL if isinstance(config, NestedConfig) else getattr(PRESETS.get(config.name), "canonical_focal", None)
+def _usual(config: Config, field: str) -> Any:
+    """A field that the official file does not have, as the network's name tells it."""
+    if isinstance(config, NestedConfig):
+        return {"canonical_focal": CANONICAL_FOCAL, "process_res": ModelConfig.process_res}[field]
+    return getattr(PRESETS.get(config.name, ModelConfig), field)
 
 
 def from_official(content: Mapping[str, Any], name: str) -> Config:
@@ -111,7 +120,7 @@ def from_official(content: Mapping[str, Any], name: str) -> Config:
         _fixed(_mapping(content.get("gs_adapter"), "gs_adapter"), "gs_adapter", _ADAPTER)
         fields["gaussians"] = _renamed(gaussians, {**_PYRAMID, "output_dim": "output_dim"})
     config = load_config(fields)
-    config = dataclasses.replace(config, canonical_focal=_usual_focal(config))
+    config = dataclasses.replace(config, **{field: _usual(config, field) for field in _OURS})
     tap_width = config.backbone.tap_width
     _fixed(head, "head", {"dim_in": tap_width, "output_dim": 2 if isinstance(config.head, DualDPTConfig) else 1})
     _fixed(encoder or {}, "cam_enc", {"dim_out": config.backbone.width})
@@ -123,9 +132,10 @@ def from_official(content: Mapping[str, Any], name: str) -> Config:
 def to_official(config: Config) -> dict[str, Any]:
     """The content of `config.json` for a configuration."""
     content = {"model_name": config.name, "config": _official(config)}
-    focal = (config.metric if isinstance(config, NestedConfig) else config).canonical_focal
-    if focal != _usual_focal(config):
-        content["canonical_focal"] = focal  # the official code lets it pass
+    for field, half in _OURS.items():
+        value = getattr(getattr(config, half) if isinstance(config, NestedConfig) else config, field)
+        if value != _usual(config, field):
+            content[field] = value  # the official code lets it pass
     return content
 
 

@@ -20,7 +20,7 @@ def load(
     """Parameters (float32, an entry a block) and configuration.
 
     Args:
-        source: a hub id (`depth-anything/DA3-SMALL`), a folder as released, or a converted folder.
+        source: a hub id (`depth-anything/DA3-SMALL`), a folder as released, a converted folder, or `da3-tiny`, which this package has.
         revision: commit or branch for a hub id; by default the pinned one.
         shardings: where the leaves go: None, one `Sharding`, a tree of them, or a function of path and shape.
         progress: whether a download shows its progress bars.

@@ -14,7 +14,6 @@ from typer.testing import CliRunner
 from da3jax.cli import app
 from da3jax.cli.options import IMAGE_EXTENSIONS, RunOptions
 from da3jax.inputs import list_images
-from da3jax.weights.released import RELEASES
 from da3jax.weights.safetensors_store import STORED_AS
 
 
@@ -61,16 +60,16 @@ def test_images_takes_the_endings_that_the_library_takes():
     assert tuple(IMAGE_EXTENSIONS.split(",")) == inspect.signature(list_images).parameters["extensions"].default
 
 
-def test_defaults_are_the_official_ones_but_for_the_model():
+def test_defaults_are_the_official_ones_but_for_the_model_and_its_size():
     options = {name: str(value) for name, value in dataclasses.asdict(RunOptions()).items()}
     assert options == {
-        "model_dir": "",
+        "model_dir": "da3-tiny",
         "metric_model": "None",
         "aruco_size": "None",
         "aruco_dictionary": "DICT_4X4_50",
         "export_dir": "result",
         "export_format": "glb",
-        "process_res": "504",
+        "process_res": "None",
         "process_res_method": "upper_bound_resize",
         "ref_view_strategy": "saddle_balanced",
         "use_ray_pose": "False",
@@ -80,15 +79,6 @@ def test_defaults_are_the_official_ones_but_for_the_model():
         "revision": "None",
         "dtype": "None",
     }
-
-
-@pytest.mark.parametrize("command", ["auto", "image", "images"])
-def test_without_a_model_the_error_lists_every_variant_with_its_licence(command, photo):
-    status, error = status_and_error(command, photo.parent if command == "images" else photo)
-    assert status == 2
-    assert "there is no default model" in error
-    for name, release in RELEASES.items():
-        assert f"  {name}: {release.licence}\n" in error
 
 
 @pytest.mark.parametrize(
@@ -119,7 +109,7 @@ def test_an_unknown_format_is_refused_naming_those_that_are_there(photo):
     assert all(name in error for name in ("colmap", "npz", "mini_npz", "depth_vis", "glb"))
 
 
-@pytest.mark.parametrize("command", ["auto", "image", "images", "convert"])
+@pytest.mark.parametrize("command", ["image", "images", "convert"])
 def test_a_missing_argument_is_refused(command):
     status, error = status_and_error(command)
     assert status == 2
@@ -177,6 +167,6 @@ def test_an_unknown_command_is_refused_with_the_closest():
 
 
 def test_a_usage_error_of_the_real_command_has_status_2_and_says_nothing_on_stdout(photo):
-    done = subprocess.run([sys.executable, "-m", "da3jax", "auto", photo], capture_output=True, text=True)
+    done = subprocess.run([sys.executable, "-m", "da3jax", "auto", photo, "--dtype", "float16"], capture_output=True, text=True)
     assert (done.returncode, done.stdout) == (2, "")
-    assert "depth-anything/DA3-SMALL: Apache-2.0\n" in done.stderr
+    assert "it is one of float32, bfloat16" in done.stderr

@@ -25,7 +25,7 @@ NAMES = sorted(path.relative_to(FOLDER).with_suffix("").as_posix() for path in F
 
 
 def test_there_is_one_for_each_network_and_way_of_training():
-    kinds = ["train/da3_giant", "train/da3_large", "train/da3_small", "train/metric", "train/mono", "train/teacher"]
+    kinds = ["train/da3_giant", "train/da3_large", "train/da3_small", "train/da3_tiny", "train/metric", "train/mono", "train/teacher"]
     assert ["finetune/large_pod", "finetune/small_frozen", *kinds] == NAMES
 
 

@@ -263,6 +263,16 @@ def test_a_server_that_is_no_hub_is_called_so(server, resolve):
     expect(result, r"http://127.* does not answer as a Hugging Face hub does: check HF_ENDPOINT")
 
 
+def test_da3_tiny_is_in_the_package_unless_a_folder_has_its_name(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    folder = hub.resolve("da3-tiny", offline=True)
+    assert {"model.safetensors", "config.json", "README.md"} <= {path.name for path in folder.iterdir()}
+    with pytest.raises(ValueError, match=r"^da3-tiny is part of this package and has no revision 'main'; a revision goes with a hub id$"):
+        hub.resolve("da3-tiny", revision="main")
+    (tmp_path / "da3-tiny").mkdir()
+    assert hub.resolve("da3-tiny") == pathlib.Path("da3-tiny")
+
+
 def test_a_folder_stays_itself(tmp_path, monkeypatch):
     (tmp_path / "depth-anything" / "DA3-SMALL").mkdir(parents=True)
     monkeypatch.chdir(tmp_path)
@@ -279,7 +289,12 @@ def test_a_folder_stays_itself(tmp_path, monkeypatch):
             r"^'DA3-SMALL' is neither a folder nor a hub id owner/name; .*did you mean 'depth-anything/DA3-SMALL'\?$",
         ),
         ("da3nested-giant-larg", ValueError, r"did you mean 'depth-anything/DA3NESTED-GIANT-LARGE'\?$"),
-        ("", ValueError, r"^'' is neither a folder nor a hub id owner/name; the released models are depth-anything/DA3-SMALL, "),
+        (
+            "",
+            ValueError,
+            r"^'' is neither a folder nor a hub id owner/name; da3-tiny is part of this package, .* depth-anything/DA3-SMALL, ",
+        ),
+        ("DA3-tinny", ValueError, r"did you mean 'da3-tiny'\?$"),
         ("./weights/small", FileNotFoundError, r"^the folder weights/small does not exist$"),
         ("a/b/c", FileNotFoundError, r"^the folder a/b/c does not exist$"),
         (pathlib.Path("owner/name"), FileNotFoundError, r"^the folder owner/name does not exist$"),

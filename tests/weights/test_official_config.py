@@ -229,3 +229,15 @@ def test_what_this_package_does_not_build_is_refused(tmp_path, base, place, valu
     path = written(tmp_path, {"model_name": "x", "config": content})
     with pytest.raises(ValueError, match=f"^{re.escape(str(path))}: {sentence}"):
         read_config(path)
+
+
+@pytest.mark.parametrize("preset", ["da3-small", "da3-tiny", "da3nested-giant-large"])
+def test_a_size_to_work_at_that_the_name_does_not_tell_is_kept(tmp_path, preset):
+    config = PRESETS[preset]
+    assert "process_res" not in to_official(config)
+    if isinstance(config, NestedConfig):
+        other = dataclasses.replace(config, anyview=dataclasses.replace(config.anyview, process_res=252))
+    else:
+        other = dataclasses.replace(config, process_res=252)
+    (tmp_path / "config.json").write_text(json.dumps(to_official(other)))
+    assert read_config(tmp_path / "config.json") == other

@@ -1,0 +1,70 @@
+"""`da3jax auto` without INPUT: a scene whose truth is known, and how far from it the network is."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import TYPE_CHECKING
+
+import numpy as np
+from rich.console import Console
+from rich.table import Table
+
+from da3jax.cli.options import RunOptions
+from da3jax.cli.run import infer, load, step, write
+
+if TYPE_CHECKING:
+    from da3jax import Prediction
+    from da3jax.training.scenes.render import RenderedViews
+
+VIEWS = 4
+
+
+def run_on_a_rendered_scene(options: RunOptions, *, independent: bool = False) -> None:
+    """Renders views of a scene, runs the network on them, writes the exports, prints their paths and, on stderr, the errors.
+
+    Raises:
+        ValueError, OSError: as `run`.
+    """
+    import jax
+
+    from da3jax.config import PATCH_SIZE
+    from da3jax.outputs import check_writable
+    from da3jax.training.scenes import sample_views
+
+    check_writable(options.export_dir)
+    if options.aruco_size is not None:
+        raise ValueError("--aruco-size goes with photographs of printed markers, and the rendered scene has none; name an INPUT")
+    console = Console(stderr=True)
+    model = load(console, options.model_dir, options.metric_model, revision=options.revision, dtype=options.dtype)
+    side = options.process_res or model.config.process_res
+    shorter = options.process_res_method.startswith("lower")  # the side that process-res is of
+    height, width = (max(int(side * share) // PATCH_SIZE, 1) * PATCH_SIZE for share in ((1, 4 / 3) if shorter else (3 / 4, 1)))
+    with step(console, f"render {VIEWS} views of {width} × {height}"):
+        draw = jax.jit(sample_views, static_argnames=("views", "height", "width"))
+        truth = jax.device_get(draw(jax.random.key(0), views=VIEWS, height=height, width=width))
+    images = np.round(truth.images * 255).astype(np.uint8)
+    options = dataclasses.replace(options, process_res=height if shorter else width)
+    prediction = infer(console, model, images, options, independent=independent, also=("ray",))
+    write(console, prediction, options)
+    console.print(errors(prediction, truth, decoded=not options.use_ray_pose))
+
+
+def errors(prediction: Prediction, truth: RenderedViews, *, decoded: bool) -> Table:
+    """How far from the truth depth is and, where there are any, cameras: those of the rays and, if they were `decoded`, of the head."""
+    from da3jax.evaluation.metrics import depth_metrics, pose_auc, pose_errors
+    from da3jax.geometry import cameras_from_rays
+
+    table = Table("against the truth", "", box=None, padding=(0, 2, 0, 0))
+    depth = depth_metrics(prediction.depth, truth.depth, ~truth.sky)
+    table.add_row("depth, after one scale", f"AbsRel {depth['abs_rel']:.3f}, δ1 {depth['delta1']:.3f}")
+    cameras = {}
+    if decoded and prediction.extrinsics is not None:
+        cameras["cameras by the head"] = prediction.extrinsics
+    if prediction.ray is not None and prediction.extrinsics is not None:
+        cameras["cameras by the rays"] = cameras_from_rays(prediction.ray, prediction.ray_conf).extrinsics
+    for name, extrinsics in cameras.items():
+        degrees = pose_errors(extrinsics, truth.extrinsics)
+        table.add_row(
+            name, f"AUC@30 {pose_auc(degrees)[30]:.1f}, median {np.nanmedian(degrees):.1f}° off, over {len(degrees)} pairs of views"
+        )
+    return table
