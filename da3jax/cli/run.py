@@ -49,7 +49,7 @@ def load(console: Console, source: str, metric_model: str | None, *, revision: s
 
     resolve = functools.partial(hub.resolve, progress=console.is_terminal)
     folder = resolve(source, revision=revision)
-    if source == PACKAGED:
+    if folder == hub.PACKAGED_FOLDER:
         console.print(Text(_NOT_FOR_REAL_WORK), soft_wrap=True)
     metric = None if metric_model is None else resolve(metric_model)
     with step(console, f"load {source}" + (f" and {metric_model}" if metric else "")):

@@ -16,6 +16,9 @@ from da3jax.weights.released import RELEASES, Release, find
 
 logger = logging.getLogger(__name__)
 
+PACKAGED_FOLDER = pathlib.Path(__file__).parent / PACKAGED
+"""Where the weights lie that are part of this package."""
+
 CONFIG = "config.json"
 WEIGHTS = "model.safetensors"
 
@@ -51,7 +54,7 @@ def resolve(source: str | os.PathLike, *, revision: str | None = None, offline: 
     if source == PACKAGED:
         if revision is not None:
             raise ValueError(f"{PACKAGED} is part of this package and has no revision {revision!r}; a revision goes with a hub id")
-        return pathlib.Path(__file__).parent / PACKAGED
+        return PACKAGED_FOLDER
     release = find(source)
     _check_hub_id(source, path)
     repo_id = release.repo_id if release else str(source)

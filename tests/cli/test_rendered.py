@@ -1,6 +1,7 @@
 """`da3jax auto` without INPUT: what it renders, what it says of the errors."""
 
 import re
+import shutil
 
 import numpy as np
 import pytest
@@ -35,11 +36,12 @@ def test_without_input_a_scene_is_rendered_at_the_networks_size_or_as_told(tmp_p
     assert all(f"cameras by the {part}" in done.stderr for part in ("head", "rays"))
 
 
-def test_a_network_without_cameras_has_errors_of_depth_alone(released_dir, tmp_path):
-    single_view = released_dir.parent / "single_view"
-    done = call("--export-dir", tmp_path, "--export-format", "npz", "--model-dir", single_view, "--process-res", 56)
+def test_a_network_without_cameras_in_a_folder_of_any_name_has_errors_of_depth_alone(released_dir, tmp_path, monkeypatch):
+    shutil.copytree(released_dir.parent / "single_view", tmp_path / "da3-tiny")
+    monkeypatch.chdir(tmp_path)
+    done = call("--export-format", "npz", "--model-dir", "da3-tiny", "--process-res", 56)
     assert done.exit_code == 0, done.stderr
-    assert "da3-tiny" not in done.stderr
+    assert "da3-tiny is used" not in done.stderr
     assert "AbsRel" in done.stderr
     assert "cameras by" not in done.stderr
 
