@@ -1,4 +1,4 @@
-"""AdamW with warm-up and cosine, clipping, groups of parameters with rates of their own, and parameters that stay as they are."""
+"""AdamW or Muon with warm-up and cosine, clipping, groups of parameters with rates of their own, and parameters that stay as they are."""
 
 from __future__ import annotations
 
@@ -16,6 +16,9 @@ from da3jax.types import Params
 
 DECAYED = "kernel"
 """The leaves that weight decay shrinks; biases, norms, scales, tokens and position embeddings are not shrunk, as is the custom for ViTs."""
+
+MATRICES = r"(backbone|camera_encoder)/.*/(attn|mlp)/.*kernel$"
+"""Paths of the matrices of transformer blocks, of which Muon makes steps."""
 
 
 @dataclass(frozen=True)
@@ -45,7 +48,8 @@ class OptimizerConfig:
     """Steps in which the rate grows to its peak; the first is not for nothing."""
     final_rate: float = 0.1
     """Times the learning rate, at the end of a cosine."""
-    algorithm: Literal["adamw", "sgd"] = "adamw"
+    algorithm: Literal["adamw", "muon", "sgd"] = "adamw"
+    """`muon`: steps of transformer blocks' matrices are made orthogonal, of the size of AdamW's (arXiv 2502.16982), all others AdamW's."""
     b1: float = 0.9
     b2: float = 0.95
     epsilon: float = 1e-8
@@ -63,7 +67,7 @@ class OptimizerConfig:
     """Decay of a moving average of the parameters, by which is then validated and saved. None: no average."""
 
     def __post_init__(self):
-        one_of("optimizer.algorithm", self.algorithm, ("adamw", "sgd"))
+        one_of("optimizer.algorithm", self.algorithm, ("adamw", "muon", "sgd"))
         for name in ("learning_rate", "epsilon", "clip_norm"):
             value = getattr(self, name)
             if value is not None and not 0 < value < math.inf:
@@ -115,14 +119,33 @@ def make_optimizer(config: OptimizerConfig, steps: int, trainable: Params) -> op
         return next((group.rate for group in config.groups if re.search(group.pattern, path)), 1.0)
 
     parts = [] if config.clip_norm is None else [optax.clip_by_global_norm(config.clip_norm)]
+    adam = optax.scale_by_adam(config.b1, config.b2, config.epsilon)
     if config.algorithm == "adamw":
-        parts.append(optax.scale_by_adam(config.b1, config.b2, config.epsilon))
+        parts.append(adam)
+    elif config.algorithm == "muon":
+        parts.append(optax.partition({True: scale_by_muon(), False: adam}, by_path(lambda path: bool(re.search(MATRICES, path)))))
     if config.weight_decay:
         parts.append(optax.add_decayed_weights(config.weight_decay, by_path(lambda path: path.rpartition("/")[2] == DECAYED)))
     if config.groups:
         rates = by_path(rate)
         parts.append(optax.stateless(lambda updates, params: jax.tree.map(lambda update, rate: rate * update, updates, rates)))
     return optax.chain(*parts, optax.scale_by_learning_rate(learning_rate(config, steps)))
+
+
+def scale_by_muon() -> optax.GradientTransformation:
+    """Orthogonal steps whose entries have a root mean square of 0.2, as Adam's usually have. Layers may be stacked along the first axis."""
+    last_two = optax.contrib.MuonDimensionNumbers(reduction_axis=-2, output_axis=-1)
+
+    def dimension_numbers(updates: Params):
+        return jax.tree.map(lambda _: last_two, updates)
+
+    def to_the_size_of_adam(update: jax.Array) -> jax.Array:
+        return 0.2 * math.sqrt(max(update.shape[-2:])) * update
+
+    return optax.chain(
+        optax.contrib.scale_by_muon(weight_dimension_numbers=dimension_numbers),
+        optax.stateless(lambda updates, params: jax.tree.map(to_the_size_of_adam, updates)),
+    )
 
 
 def split(params: Params, freeze: tuple[str, ...]) -> tuple[Params, Params]:

@@ -56,6 +56,26 @@ def test_the_first_step_of_adamw_is_the_rate_whatever_the_gradient():
     np.testing.assert_allclose(found["head"]["fc"]["bias"], -0.1, rtol=1e-5)
 
 
+def test_muon_makes_steps_of_block_matrices_orthogonal_and_all_others_adams():
+    matrix = jax.random.normal(jax.random.key(0), (4, 16))
+    params = {"backbone": {"blocks_0": {"attn": {"proj": {"kernel": matrix, "bias": jnp.ones(4)}}}}, "head": {"fc": {"kernel": matrix}}}
+    found = updates(OptimizerConfig(**PLAIN | {"algorithm": "muon"}), params, params)
+    step = found["backbone"]["blocks_0"]["attn"]["proj"]["kernel"]
+    np.testing.assert_allclose(np.linalg.svd(step, compute_uv=False), 0.1 * 0.2 * 4, rtol=0.4)  # five Newton–Schulz steps bring them near 1
+    np.testing.assert_allclose(found["backbone"]["blocks_0"]["attn"]["proj"]["bias"], -0.1, rtol=1e-5)
+    np.testing.assert_allclose(found["head"]["fc"]["kernel"], -0.1 * np.sign(matrix), rtol=1e-4)
+
+
+def test_muon_takes_stacked_layers_one_by_one():
+    layers = jax.random.normal(jax.random.key(0), (3, 4, 16))
+
+    def step(kernel):
+        params = {"backbone": {"segments_0": {"mlp": {"fc1": {"kernel": kernel}}}}}
+        return updates(OptimizerConfig(**PLAIN | {"algorithm": "muon"}), params, params)["backbone"]["segments_0"]["mlp"]["fc1"]["kernel"]
+
+    np.testing.assert_allclose(step(layers), jnp.stack([step(layer) for layer in layers]), atol=1e-6)
+
+
 def test_what_is_split_is_joined_again_and_frozen_parameters_have_no_optimizer_state():
     trainable, frozen = split(PARAMS, ("^backbone/", "bias$"))
     assert jax.tree.leaves(trainable) == [trainable["head"]["fc"]["kernel"]]
