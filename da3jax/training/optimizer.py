@@ -123,7 +123,7 @@ def make_optimizer(config: OptimizerConfig, steps: int, trainable: Params) -> op
     if config.algorithm == "adamw":
         parts.append(adam)
     elif config.algorithm == "muon":
-        parts.append(optax.partition({True: scale_by_muon(), False: adam}, by_path(lambda path: bool(re.search(MATRICES, path)))))
+        parts.append(optax.partition({True: _muon(), False: adam}, by_path(lambda path: bool(re.search(MATRICES, path)))))
     if config.weight_decay:
         parts.append(optax.add_decayed_weights(config.weight_decay, by_path(lambda path: path.rpartition("/")[2] == DECAYED)))
     if config.groups:
@@ -132,8 +132,8 @@ def make_optimizer(config: OptimizerConfig, steps: int, trainable: Params) -> op
     return optax.chain(*parts, optax.scale_by_learning_rate(learning_rate(config, steps)))
 
 
-def scale_by_muon() -> optax.GradientTransformation:
-    """Orthogonal steps whose entries have a root mean square of 0.2, as Adam's usually have. Layers may be stacked along the first axis."""
+def _muon() -> optax.GradientTransformation:
+    """From gradients of matrices (…, in, out) to orthogonal steps, whose entries have a root mean square of 0.2, as Adam's usually have."""
     last_two = optax.contrib.MuonDimensionNumbers(reduction_axis=-2, output_axis=-1)
 
     def dimension_numbers(updates: Params):

@@ -3,8 +3,13 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
+from flax.traverse_util import flatten_dict
 
+from da3jax.config import load_config
+from da3jax.models import init_params
+from da3jax.models.stacking import stack_layers
 from da3jax.training.optimizer import OptimizerConfig, ParameterGroup, join, learning_rate, make_optimizer, split
+from tests.training.tiny import MODEL
 
 PARAMS = {
     "backbone": {"blocks_0": {"fc1": {"kernel": jnp.full((2, 2), 2.0), "bias": jnp.ones(2)}}, "norm": {"scale": jnp.ones(2)}},
@@ -15,7 +20,7 @@ PLAIN = {"warmup_steps": 0, "weight_decay": 0.0, "clip_norm": None, "algorithm":
 
 def updates(config, gradient, params=PARAMS, steps=10):
     optimizer = make_optimizer(config, steps, params)
-    return optimizer.update(gradient, optimizer.init(params), params)[0]
+    return jax.jit(optimizer.update)(gradient, optimizer.init(params), params)[0]
 
 
 def ones(params=PARAMS):
@@ -66,14 +71,19 @@ def test_muon_makes_steps_of_block_matrices_orthogonal_and_all_others_adams():
     np.testing.assert_allclose(found["head"]["fc"]["kernel"], -0.1 * np.sign(matrix), rtol=1e-4)
 
 
-def test_muon_takes_stacked_layers_one_by_one():
-    layers = jax.random.normal(jax.random.key(0), (3, 4, 16))
+def test_muon_finds_the_matrices_of_a_networks_blocks_stacked_or_not():
+    model = load_config(MODEL)
+    shapes = jax.eval_shape(lambda key: init_params(model, key), jax.random.key(0))
+    noise = jax.tree.map(lambda leaf: np.random.default_rng(leaf.size).standard_normal(leaf.shape, np.float32), shapes)
 
-    def step(kernel):
-        params = {"backbone": {"segments_0": {"mlp": {"fc1": {"kernel": kernel}}}}}
-        return updates(OptimizerConfig(**PLAIN | {"algorithm": "muon"}), params, params)["backbone"]["segments_0"]["mlp"]["fc1"]["kernel"]
+    def steps(algorithm, gradient):
+        return updates(OptimizerConfig(**PLAIN | {"algorithm": algorithm}), gradient, gradient)
 
-    np.testing.assert_allclose(step(layers), jnp.stack([step(layer) for layer in layers]), atol=1e-6)
+    muon, adam = steps("muon", noise), flatten_dict(steps("adamw", noise), sep="/")
+    different = {path for path, step in flatten_dict(muon, sep="/").items() if not np.allclose(step, adam[path])}
+    assert different == {path for path in adam if "block" in path and path.endswith("kernel")}
+    stacked = steps("muon", stack_layers(noise, model))
+    jax.tree.map(lambda found, expected: np.testing.assert_allclose(found, expected, atol=1e-6), stacked, stack_layers(muon, model))
 
 
 def test_what_is_split_is_joined_again_and_frozen_parameters_have_no_optimizer_state():
