@@ -27,6 +27,7 @@ from da3jax.training.data import Batch, Batches, realise
 from da3jax.training.interrupt import heard_between_steps
 from da3jax.training.losses import outputs_of
 from da3jax.training.metrics_log import MetricsLog
+from da3jax.training.one_run import alone_in
 from da3jax.training.optimizer import make_optimizer, split
 from da3jax.training.starting_point import starting_params
 from da3jax.training.state import TrainState, averaged_params, init_state, state_shardings
@@ -63,7 +64,7 @@ def train(config: TrainConfig, *, report: Report = lambda step, metrics: None) -
     Raises:
         FloatingPointError: loss or gradients are not finite; the state before that is saved, and goes on with the batch after.
         ValueError: something in the configuration, the data or the weights that does not fit; a sentence says what.
-        OSError: something cannot be read or written. What was saved before is still there.
+        OSError: something cannot be read or written, or another process trains in the folder. What was saved before is still there.
     """
     folder = pathlib.Path(config.folder)
     check_writable(folder)
@@ -73,6 +74,8 @@ def train(config: TrainConfig, *, report: Report = lambda step, metrics: None) -
         return finished
     mesh = make_mesh(config.mesh.data, config.mesh.fsdp)
     with contextlib.ExitStack() as stack:
+        if jax.process_index() == 0:
+            stack.enter_context(alone_in(folder))
         batches = stack.enter_context(
             Batches(
                 config.data,

@@ -21,6 +21,7 @@ from da3jax import weights
 from da3jax.schema import to_dict
 from da3jax.training import scenes as procedural
 from da3jax.training.loop import train
+from da3jax.training.one_run import alone_in
 from tests.models.test_outputs import NESTED
 from tests.models.tiny import ANYVIEW, SINGLE_VIEW, params_of
 from tests.training.tiny import DATA, run
@@ -206,6 +207,16 @@ def test_a_broken_image_is_skipped_and_named(photographs, tmp_path, caplog):
         train(run(tmp_path / "run", steps=6, data=data_of(tmp_path / "scenes")))
     assert "skipped: " in caplog.text
     assert "0002.png" in caplog.text
+
+
+def test_two_runs_in_one_folder_are_refused(photographs, tmp_path):
+    folder = tmp_path / "run"
+    folder.mkdir()
+    with alone_in(folder), pytest.raises(BlockingIOError, match=r"another process trains in .*run; wait for it, or name another folder"):
+        train(run(folder, data=data_of(photographs)))
+    assert [path.name for path in folder.iterdir() if path.name != ".lock"] == []
+    with alone_in(folder):  # it is free again
+        pass
 
 
 def test_another_network_in_the_same_folder_is_refused(straight, photographs, tmp_path):
