@@ -20,6 +20,7 @@ from da3jax.models.stacking import Segment, scan_plan
 from da3jax.ops.attention import attention
 from da3jax.ops.position_embedding import resize_position_embedding
 from da3jax.ops.rope import Rotation, cross_view_rotation, in_view_rotation
+from da3jax.parallel import all_views, own_views
 
 Keep = Callable[[jax.Array, jax.Array], Any]
 """What is kept of the last in-view output and a block's own, for a group of views: arrays (B, S, …), or None."""
@@ -48,6 +49,7 @@ def run_block(
     attends: tuple[Attend, Attend],
     dtype: jnp.dtype,
     remat: bool,
+    view_axis: str | None,
     index: int,
     name: str,
     x: jax.Array,
@@ -74,6 +76,7 @@ def run_block(
         norm_epsilon=1e-6,
         dtype=dtype,
         remat=remat,
+        view_axis=view_axis,
         name=name,
     )
     rotates = config.rope_start != -1 and index >= config.rope_start
@@ -114,6 +117,7 @@ class Backbone(nn.Module):
     cross_view_attention: Attend = attention
     dtype: jnp.dtype = jnp.float32
     remat: bool = False
+    view_axis: str | None = None
 
     @nn.compact
     def __call__(
@@ -135,7 +139,7 @@ class Backbone(nn.Module):
             on_tap: pure, for it is called with a group of views at a time; None when no tap is needed.
             camera_tokens: (B, S, C) from the camera encoder; None for the learned ones, for which a reference view is chosen.
             conditioned: (B,) bool, the scenes that `camera_tokens` are for, the others have the learned ones; None for all.
-            view_mask: (B, S) bool, the views that others see and that can be the reference; None for all.
+            view_mask: (B, S) bool, the views that others see and that can be the reference, on all devices; None for all.
             ref_view_strategy: one of `da3jax.config.REF_VIEW_STRATEGIES`.
             feature_layers: blocks whose normed patch tokens (B, S, h, w, C) to return.
             attention_layers: blocks whose queries and keys (B, S, N, H, D) to return.
@@ -145,7 +149,7 @@ class Backbone(nn.Module):
             block.
         """
         config = self.config
-        views, height, width = images.shape[1:4]
+        height, width = images.shape[2:4]
         rows, columns = height // PATCH_SIZE, width // PATCH_SIZE
         learned = self.param("camera_token", _weights, (1, 2, config.width)) if config.alt_start != -1 else None
         norm = layer_norm(name="norm")
@@ -154,7 +158,14 @@ class Backbone(nn.Module):
         tables = [make(rows, columns, config.width // config.num_heads) for make in (in_view_rotation, cross_view_rotation)]
         rotations = jax.tree.map(jnp.asarray, tuple(tables))
         shared = rotations, None if view_mask is None else jnp.repeat(view_mask, x.shape[2], axis=1)
-        reference = select_reference_view(x[:, :, 0], "first", view_mask)
+
+        def select(strategy: str) -> jax.Array:
+            """Which of this device's views is the reference of its scene, (B, S) bool."""
+            class_tokens = all_views(x[:, :, 0], self.view_axis)
+            reference = select_reference_view(class_tokens, strategy, view_mask)
+            return own_views(jnp.arange(class_tokens.shape[1])[None] == reference[:, None], self.view_axis)
+
+        is_reference = select("first")
         special, kept, features, looks = None, [], {}, {}
 
         needed = max([*(config.taps if on_tap else ()), *feature_layers, *attention_layers, -1]) + 1
@@ -170,9 +181,8 @@ class Backbone(nn.Module):
                 break
             choose = camera_tokens is None or conditioned is not None
             if segment.start == config.alt_start - 1 and choose:
-                reference = select_reference_view(x[:, :, 0], ref_view_strategy, view_mask)
+                is_reference = select(ref_view_strategy)
             if segment.start == config.alt_start:
-                is_reference = jnp.arange(views)[None] == reference[:, None]
                 tokens = jnp.where(is_reference[..., None], learned[:, :1], learned[:, 1:]) if choose else camera_tokens
                 if conditioned is not None:
                     tokens = jnp.where(conditioned[:, None, None], camera_tokens, tokens)
@@ -208,7 +218,7 @@ class Backbone(nn.Module):
         return special, on_tap(jnp.concatenate(patches, axis=-1))
 
     def _run_segment(self, segment: Segment, number: int, x: jax.Array, shared: tuple, keep: Keep, looks: dict | None = None):
-        run = partial(run_block, self.config, (self.in_view_attention, self.cross_view_attention), self.dtype, self.remat)
+        run = partial(run_block, self.config, (self.in_view_attention, self.cross_view_attention), self.dtype, self.remat, self.view_axis)
         if not self.stacked:
             return run(segment.start, f"blocks_{segment.start}", x, *shared, keep, looks)
         axes = {"variable_axes": {"params": 0}, "split_rngs": {"params": True}, "in_axes": (0, *[nn.broadcast] * len(shared))}

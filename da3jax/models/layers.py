@@ -13,6 +13,7 @@ from flax import linen as nn
 from da3jax.models.by_views import by_views, room, room_for, views_at_a_time
 from da3jax.ops.attention import attention, tokens_first
 from da3jax.ops.rope import Rotation, rotate
+from da3jax.parallel import all_views
 
 Attend = Callable[..., jax.Array]
 """`(q, k, v, mask=None)` as `da3jax.ops.attention.attention`."""
@@ -113,7 +114,8 @@ class SwiGLU(nn.Module):
 class Block(nn.Module):
     """Pre-norm transformer block on tokens (B, S, N, C); the residual stream stays float32.
 
-    Views go through it in groups. Only keys and values of a cross-view block are there for all of them.
+    Views go through it in groups. Only keys and values of a cross-view block are there for all of them; of views on other devices, which
+    lie along `view_axis` of a mesh, too.
     """
 
     width: int
@@ -127,6 +129,7 @@ class Block(nn.Module):
     layer_scale: float = 1.0
     dtype: jnp.dtype = jnp.float32
     remat: bool = False
+    view_axis: str | None = None
 
     def setup(self):
         self.norm1, self.norm2 = layer_norm(self.norm_epsilon), layer_norm(self.norm_epsilon)
@@ -147,7 +150,7 @@ class Block(nn.Module):
         """
         seen, order = (), ""
         batch, views, tokens, width = x.shape
-        if self.cross_view and views_at_a_time(views, batch) != views:
+        if self.cross_view and (self.view_axis is not None or views_at_a_time(views, batch) != views):
             # In the order that products want: a change of layout would hold all of them twice.
             order = "b s n h d" if tokens_first(self.dtype) else "b h s n d"
             axis = order.replace(" ", "").index("s")
@@ -159,6 +162,7 @@ class Block(nn.Module):
                 return parts[0], *(rearrange(y, f"b (s n) h d -> {order}", n=tokens) for y in heads)
 
             _, *seen = by_views(keys_and_values, self, (x, empty, empty), (1, axis, axis), remat=self.remat)
+            seen = [all_views(y, self.view_axis, axis) for y in seen]
 
         def run(block: Block, parts: tuple):
             part = parts[0]

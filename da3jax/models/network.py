@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 from flax import linen as nn
+from jax.sharding import Mesh
 
 from da3jax.config import PATCH_SIZE, REF_VIEW_STRATEGIES, Config, DualDPTConfig, ModelConfig, NestedConfig
 from da3jax.geometry import decode_pose
@@ -18,9 +20,11 @@ from da3jax.models.dpt import DPT
 from da3jax.models.dual_dpt import DualDPT
 from da3jax.models.gaussian_head import GaussianHead
 from da3jax.models.layers import Attend
+from da3jax.models.on_mesh import apply_on_mesh
 from da3jax.models.sky import fill_sky
 from da3jax.models.stacking import is_stacked, unstack_layers
 from da3jax.ops.attention import attention
+from da3jax.parallel import VIEW_AXIS, all_views, own_views
 from da3jax.schema import one_of
 from da3jax.types import NetworkOutput, Params
 
@@ -39,6 +43,7 @@ class Network(nn.Module):
         stacked: whether the parameters are those of `stack_layers`.
         sky_fill: whether sky pixels get the depth of the farthest others.
         remat: whether a gradient computes the values inside blocks and heads again, rather than keep them: less memory, more time.
+        view_axis: inside `jax.shard_map`, the axis of the mesh over which the views of a scene lie; None where a device has them all.
     """
 
     config: ModelConfig
@@ -48,6 +53,7 @@ class Network(nn.Module):
     remat: bool = False
     in_view_attention: Attend = attention
     cross_view_attention: Attend = attention
+    view_axis: str | None = None
 
     def setup(self):
         config = self.config
@@ -60,6 +66,7 @@ class Network(nn.Module):
             self.cross_view_attention,
             jnp.dtype(compute_dtype(self.dtype)),
             self.remat,
+            self.view_axis,
         )
         self.head = (DualDPT if isinstance(config.head, DualDPTConfig) else DPT).build(config.head, self.remat)
         if config.camera:
@@ -103,10 +110,11 @@ class Network(nn.Module):
         if dense and "depth" in dense and "sky" in config.outputs and self.sky_fill:
             dense = ("depth", "sky")
 
-        camera_tokens = None
+        everyone, camera_tokens = partial(all_views, axis=self.view_axis), None
+        view_mask = None if view_mask is None else everyone(view_mask)
         if extrinsics is not None:
-            cameras = (x.astype(jnp.float32) for x in (extrinsics, intrinsics))
-            camera_tokens = self.camera_encoder(*cameras, height, width, view_mask)
+            cameras = (everyone(x.astype(jnp.float32)) for x in (extrinsics, intrinsics))
+            camera_tokens = own_views(self.camera_encoder(*cameras, height, width, view_mask), self.view_axis)
         elif self.is_initializing() and config.camera:
             eyes = jnp.broadcast_to(jnp.eye(4), (*images.shape[:2], 4, 4))
             self.camera_encoder(eyes, eyes[..., :3, :3], height, width)
@@ -135,7 +143,8 @@ class Network(nn.Module):
         if dense:
             result |= self.head([tap["head"] for tap in kept], images, outputs=dense, on_host=on_host)
             if "depth" in dense and "sky" in dense and self.sky_fill:
-                result["depth"] = fill_sky(result["depth"], result["sky"], view_mask)
+                filled = fill_sky(everyone(result["depth"]), everyone(result["sky"]), view_mask)
+                result["depth"] = own_views(filled, self.view_axis)
             if "sky" not in outputs:
                 result.pop("sky", None)
         if "cameras" in outputs:
@@ -149,17 +158,19 @@ class Network(nn.Module):
 class NestedNetwork(nn.Module):
     """An any-view network beside a metric one. They run side by side; the metric one sees each view by itself.
 
-    `config`, `dtype`, `stacked` and `remat` are as in `Network`. The scale that brings the any-view result to metres is not applied here.
+    `config`, `dtype`, `stacked`, `remat` and `view_axis` are as in `Network`. The scale that brings the any-view result to metres is not
+    applied here.
     """
 
     config: NestedConfig
     dtype: str | None = None
     stacked: bool = False
     remat: bool = False
+    view_axis: str | None = None
 
     def setup(self):
-        self.anyview = Network(self.config.anyview, self.dtype, self.stacked, remat=self.remat)
-        self.metric = Network(self.config.metric, self.dtype, self.stacked, remat=self.remat)
+        shared = {"dtype": self.dtype, "stacked": self.stacked, "remat": self.remat, "view_axis": self.view_axis}
+        self.anyview, self.metric = (Network(half, **shared) for half in (self.config.anyview, self.config.metric))
 
     def __call__(
         self,
@@ -202,6 +213,7 @@ def forward(
     attention_layers: Sequence[int] = (),
     on_host: Sequence[str] = (),
     dtype: str | None = None,
+    mesh: Mesh | None = None,
 ) -> NetworkOutput:
     """The network as a pure function: jit, vmap, grad, pmap or shard_map it. `config`, strings and layers are static.
 
@@ -225,28 +237,29 @@ def forward(
         on_host: fields of the result, out of `da3jax.models.network.ON_HOST`, that go to the host's memory (`pinned_host`) as they are
             made, a group of views at a time, and are never all on the device.
         dtype: `float32`, `bfloat16` or None: float32 on CPU, bfloat16 on accelerators.
+        mesh: of `da3jax.parallel.make_mesh`, whose devices share the scenes and, along `view`, the views of each; any number of views.
 
     Raises:
-        ValueError: shapes, dtypes, names or a combination that this network does not take.
+        ValueError: shapes, dtypes, names or a combination that this network does not take, or scenes that do not divide among the devices.
     """
     nested = isinstance(config, NestedConfig)
     stacked = is_stacked(params.get("anyview", params) if nested else params)
     if stacked and (export_feat_layers or attention_layers):  # they may be wanted from the middle of a scan
         params, stacked = unstack_layers(params, config), False
-    network = build_network(config, dtype=dtype, stacked=stacked)
-    return network.apply(
-        {"params": params},
-        images,
-        extrinsics,
-        intrinsics,
-        conditioned=conditioned,
-        view_mask=view_mask,
-        ref_view_strategy=ref_view_strategy,
-        outputs=outputs,
-        export_feat_layers=export_feat_layers,
-        attention_layers=attention_layers,
-        on_host=on_host,
-    )
+    arguments = (images, extrinsics, intrinsics)
+    options = {
+        "conditioned": conditioned,
+        "view_mask": view_mask,
+        "ref_view_strategy": ref_view_strategy,
+        "outputs": outputs,
+        "export_feat_layers": export_feat_layers,
+        "attention_layers": attention_layers,
+        "on_host": on_host,
+    }
+    if mesh is None:
+        return build_network(config, dtype=dtype, stacked=stacked).apply({"params": params}, *arguments, **options)
+    network = build_network(config, dtype=dtype, stacked=stacked, view_axis=VIEW_AXIS)
+    return apply_on_mesh(network, params, *arguments, mesh=mesh, **options)
 
 
 def init_params(config: Config, key: jax.Array) -> Params:

@@ -1,5 +1,6 @@
-"""Meshes of devices, and where arrays lie on them."""
+"""Meshes of devices, where arrays lie on them, and what devices tell each other."""
 
-from da3jax.parallel.mesh import BATCH_AXES, batch_sharding, fsdp_shardings, make_mesh
+from da3jax.parallel.mesh import BATCH_AXES, VIEW_AXIS, batch_sharding, fsdp_shardings, make_mesh
+from da3jax.parallel.views import all_views, own_views
 
-__all__ = ["BATCH_AXES", "batch_sharding", "fsdp_shardings", "make_mesh"]
+__all__ = ["BATCH_AXES", "VIEW_AXIS", "all_views", "batch_sharding", "fsdp_shardings", "make_mesh", "own_views"]

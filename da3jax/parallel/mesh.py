@@ -1,7 +1,8 @@
-"""A mesh whose devices share the scenes of a batch, and, along one of its axes, parameters too."""
+"""A mesh whose devices share the scenes of a batch, along one of its axes parameters too, and along another the views of each scene."""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -11,25 +12,31 @@ from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 BATCH_AXES = ("data", "fsdp")
 """Scenes are split over both; parameters and the optimiser's moments over `fsdp` alone."""
 
+VIEW_AXIS = "view"
+"""The views of a scene are split over it."""
+
 SMALLEST = 2**14
 """Numbers from which on a leaf is split; below, sending it around costs more than it saves."""
 
 
-def make_mesh(data: int = -1, fsdp: int = 1, devices: Sequence[jax.Device] | None = None) -> Mesh:
-    """A mesh of `data` × `fsdp` devices (all there are by default), where -1 for one of the two means what is left.
+def make_mesh(data: int = -1, fsdp: int = 1, view: int = 1, devices: Sequence[jax.Device] | None = None) -> Mesh:
+    """A mesh of `data` × `fsdp` × `view` devices (all there are by default), where -1 for one of them means what is left.
 
     Raises:
         ValueError: the devices do not split that way.
     """
     devices = jax.devices() if devices is None else list(devices)
-    count = len(devices)
-    wanted = f"a mesh of data {data} × fsdp {fsdp}"
-    if min(data, fsdp) < -1 or 0 in (data, fsdp) or data == fsdp == -1:
-        raise ValueError(f"{wanted} cannot be made; both are positive numbers of devices, or one is -1 for what is left")
-    data, fsdp = (count // fsdp if data == -1 else data), (count // data if fsdp == -1 else fsdp)
-    if data * fsdp != count:
-        raise ValueError(f"{wanted} does not fit {count} devices; their product is {count}, or one is -1 for what is left")
-    return jax.make_mesh((data, fsdp), BATCH_AXES, axis_types=(AxisType.Auto,) * 2, devices=devices)
+    sizes = dict(zip((*BATCH_AXES, VIEW_AXIS), (data, fsdp, view), strict=True))
+    wanted = "a mesh of " + " × ".join(f"{name} {size}" for name, size in sizes.items())
+    left = [name for name, size in sizes.items() if size == -1]
+    if len(left) > 1 or any(size < 1 for size in sizes.values() if size != -1):
+        raise ValueError(f"{wanted} cannot be made; all are positive numbers of devices, or one is -1 for what is left")
+    known = math.prod(size for size in sizes.values() if size != -1)
+    if left:
+        sizes[left[0]] = len(devices) // known
+    if math.prod(sizes.values()) != len(devices):
+        raise ValueError(f"{wanted} does not fit {len(devices)} devices; their product is {len(devices)}, or one is -1 for what is left")
+    return jax.make_mesh(tuple(sizes.values()), tuple(sizes), axis_types=(AxisType.Auto,) * len(sizes), devices=devices)
 
 
 def batch_sharding(mesh: Mesh) -> NamedSharding:

@@ -58,7 +58,7 @@ def test_bfloat16_keeps_its_metrics(tiny, kept):
 
 
 def test_devices_that_share_scenes_and_parameters_keep_its_metrics(tiny, kept):
-    mesh = make_mesh(2, 2, jax.devices()[:4])
+    mesh = make_mesh(2, 2, devices=jax.devices()[:4])
     params, config = tiny
     predict = yardstick.network(jax.device_put(params, fsdp_shardings(params, mesh)), config)
     kept(lambda batch: predict(jax.device_put(batch, batch_sharding(mesh))))

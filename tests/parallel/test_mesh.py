@@ -10,17 +10,18 @@ def shape(*sizes):
 
 
 def test_what_is_left_goes_to_the_axis_with_minus_one():
-    assert dict(make_mesh().shape) == {"data": 8, "fsdp": 1}
-    assert dict(make_mesh(2, -1).shape) == {"data": 2, "fsdp": 4}
-    assert dict(make_mesh(1, 1, jax.devices()[:1]).shape) == {"data": 1, "fsdp": 1}
+    assert dict(make_mesh().shape) == {"data": 8, "fsdp": 1, "view": 1}
+    assert dict(make_mesh(2, -1).shape) == {"data": 2, "fsdp": 4, "view": 1}
+    assert dict(make_mesh(2, view=-1).shape) == {"data": 2, "fsdp": 1, "view": 4}
+    assert dict(make_mesh(1, 1, devices=jax.devices()[:1]).shape) == {"data": 1, "fsdp": 1, "view": 1}
 
 
 @pytest.mark.parametrize(
     ("axes", "message"),
     [
-        ((3, -1), "a mesh of data 3 × fsdp -1 does not fit 8 devices; their product is 8"),
-        ((2, 2), "data 2 × fsdp 2 does not fit 8 devices"),
-        ((0, 8), "data 0 × fsdp 8 cannot be made; both are positive numbers of devices, or one is -1"),
+        ((3, -1), "a mesh of data 3 × fsdp -1 × view 1 does not fit 8 devices; their product is 8"),
+        ((2, 2), "data 2 × fsdp 2 × view 1 does not fit 8 devices"),
+        ((0, 8), "data 0 × fsdp 8 × view 1 cannot be made; all are positive numbers of devices, or one is -1"),
         ((-1, -1), "cannot be made"),
     ],
 )

@@ -40,7 +40,7 @@ class Run:
 
     def __init__(self, config, mesh=None, teacher=None, teach=None):
         """`teacher` are its parameters, and `teach` its forward pass, where that is not the network's own."""
-        self.mesh = make_mesh(1, 1, jax.devices()[:1]) if mesh is None else mesh
+        self.mesh = make_mesh(1, 1, devices=jax.devices()[:1]) if mesh is None else mesh
         self.config = config
         params = params_of(config.model)
         optimizer = make_optimizer(config.optimizer, config.steps, split(params, config.optimizer.freeze)[0])

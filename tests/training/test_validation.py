@@ -81,7 +81,7 @@ def test_it_looks_at_the_same_scenes_each_time(folder):
 
     def validation(seed):
         config = run("unused", validation={"data": data, "batches": 1, "seed": seed}, losses=LOSSES)
-        return make_validation(config, forward, make_mesh(1, 1, jax.devices()[:1]))
+        return make_validation(config, forward, make_mesh(1, 1, devices=jax.devices()[:1]))
 
     validate = validation(0)
     found = [validate({})["abs_rel"] for _ in range(2)]
