@@ -4,6 +4,7 @@ from da3jax import config, geometry
 from da3jax.inference import DepthAnything3, to_metres
 from da3jax.inputs import preprocess
 from da3jax.models import NestedNetwork, Network, forward, init_params, stack_layers, unstack_layers
+from da3jax.parallel import make_mesh
 from da3jax.types import NetworkOutput, Prediction, Views
 
 __all__ = [
@@ -17,6 +18,7 @@ __all__ = [
     "forward",
     "geometry",
     "init_params",
+    "make_mesh",
     "preprocess",
     "stack_layers",
     "to_metres",

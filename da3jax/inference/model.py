@@ -13,6 +13,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.sharding import Mesh
 
 from da3jax import outputs as formats
 from da3jax import weights
@@ -25,6 +26,7 @@ from da3jax.inference.prediction import to_prediction
 from da3jax.inference.program import KnownCameras, Result, Task, run
 from da3jax.inputs import preprocess
 from da3jax.models import compute_dtype, is_stacked, stack_layers, unstack_layers
+from da3jax.parallel import batch_parts, make_mesh, view_sharding, whole
 from da3jax.types import Params, Prediction, Views
 
 logger = logging.getLogger(__name__)
@@ -40,6 +42,7 @@ class DepthAnything3:
         params: nested dict of float32 arrays, as `da3jax.forward` takes it; stacked for scanning where that is the better choice.
         config: what the network is made of.
         dtype: `float32`, `bfloat16` or None: float32 on CPU, bfloat16 on accelerators.
+        mesh: the devices that share the views of a scene, or independent images; None for one device.
         bucket_views: whether a scene is filled up to 1, 2, 3, 4, 6, 8, 12, 16, 24, … views, so that one program serves several numbers of
             views. The result is the same to rounding. What is filled up takes time like any view: False where each number of views comes
             again and again, and compiling it once pays; on a CPU five views of da3-small take 27 % longer in a program for six.
@@ -48,24 +51,28 @@ class DepthAnything3:
     cache folder already; the environment variable `DA3JAX_COMPILATION_CACHE` names another folder, or is `off`.
     """
 
-    def __init__(self, params: Params, config: Config | str, *, dtype: str | None = None):
+    def __init__(self, params: Params, config: Config | str, *, dtype: str | None = None, mesh: Mesh | None = None):
         """Wraps parameters that are there already.
 
         Args:
             params: nested dict of float32 arrays, an entry a block or stacked.
             config: what they belong to, or the name of a preset.
             dtype: as `from_pretrained`.
+            mesh: likewise.
 
         Raises:
-            ValueError: an unknown preset or dtype.
+            ValueError: an unknown preset or dtype, or a mesh that shares scenes, of which `inference` has one.
         """
-        self.params, self.config, self.dtype = params, load_config(config), dtype
+        if mesh is not None:
+            _check_mesh(mesh)
+            params = jax.device_put(params, whole(mesh))
+        self.params, self.config, self.dtype, self.mesh = params, load_config(config), dtype, mesh
         self.bucket_views = True
         compute_dtype(dtype)
         use_compilation_cache()
         run_this = partial(run, config=self.config, dtype=dtype)
-        self._run = jax.jit(run_this, static_argnames="task")
-        self._run_in_place = jax.jit(run_this, static_argnames="task", donate_argnames="images")
+        self._run = jax.jit(run_this, static_argnames=("task", "mesh"))
+        self._run_in_place = jax.jit(run_this, static_argnames=("task", "mesh"), donate_argnames="images")
 
     @classmethod
     def from_pretrained(
@@ -75,6 +82,7 @@ class DepthAnything3:
         metric_model: str | pathlib.Path | None = None,
         dtype: str | None = None,
         revision: str | None = None,
+        mesh: Mesh | None = None,
     ) -> DepthAnything3:
         """Loads weights.
 
@@ -85,17 +93,23 @@ class DepthAnything3:
                 cameras to metres, as in the released nested ones.
             dtype: of the products in the backbone; None for float32 on CPU and bfloat16 on accelerators.
             revision: commit or branch of a hub id; by default the one this version of da3jax was made for. Of `source` alone.
+            mesh: of `da3jax.make_mesh(1, view=-1)`, whose devices share the views of a scene, any number of them, or independent images;
+                each has all parameters. None for one device.
 
         Raises:
-            ValueError: the weights are broken or not those of the network beside them, all faults named; or the two make no pair.
+            ValueError: the weights are broken or not those of the network beside them, all faults named; or the two make no pair; or the
+                mesh shares scenes, of which `inference` has one.
             OSError: they are not there, or cannot be fetched.
         """
         compute_dtype(dtype)
-        params, config = weights.load(source, revision=revision)
+        if mesh is not None:
+            _check_mesh(mesh)
+        shardings = None if mesh is None else whole(mesh)
+        params, config = weights.load(source, revision=revision, shardings=shardings)
         if metric_model is not None:
             if isinstance(config, NestedConfig):
                 raise ValueError(f"{config.name} has a metric half already; metric_model goes with an any-view network")
-            metric_params, metric = weights.load(metric_model)
+            metric_params, metric = weights.load(metric_model, shardings=shardings)
             if isinstance(metric, NestedConfig):
                 raise ValueError(f"metric_model is {metric.name}, a pair by itself; it is a metric network, like da3metric-large")
             params, config = {"anyview": params, "metric": metric_params}, NestedConfig(f"{config.name}+{metric.name}", config, metric)
@@ -103,7 +117,7 @@ class DepthAnything3:
         # Scanned layers compile faster, and cost nothing on an accelerator; a CPU runs the loop 10 % faster.
         if jax.default_backend() != "cpu" and backbone.depth >= 24:
             params = stack_layers(params, config)
-        return cls(params, config, dtype=dtype)
+        return cls(params, config, dtype=dtype, mesh=mesh)
 
     def save_pretrained(self, folder: str | pathlib.Path) -> pathlib.Path:
         """Writes `model.safetensors` and `config.json` as released, bit for bit; PyTorch's Depth Anything 3 opens them.
@@ -248,6 +262,7 @@ class DepthAnything3:
             independent=independent,
             align_to_input_ext_scale=align_to_input_ext_scale,
             as_numpy=as_numpy,
+            mesh=self.mesh,
         )
         start = time.perf_counter()
         known = KnownCameras.of(views.extrinsics, views.intrinsics)
@@ -305,15 +320,16 @@ class DepthAnything3:
             extrinsics=eyes if extrinsics else None,
             intrinsics=eyes[..., :3] if intrinsics else None,
         )
-        stand_in, task = planned(self.config, stand_in, **options)
+        stand_in, task = planned(self.config, stand_in, mesh=self.mesh, **options)
         independent = task.independent
         size = self._size(views, independent)
-        leading = (size, 1) if independent else (1, size)
+        leading, mesh = (size, 1) if independent else (1, size), self._mesh(independent)
+        sharding = None if mesh is None else view_sharding(mesh)
         arguments = (stand_in.images, KnownCameras.of(stand_in.extrinsics, stand_in.intrinsics))
-        arguments = jax.tree.map(lambda x: jax.ShapeDtypeStruct((*leading, *x.shape[2:]), x.dtype), arguments)
-        mask = jax.ShapeDtypeStruct(leading, bool) if size > views and not independent else None
+        arguments = jax.tree.map(lambda x: jax.ShapeDtypeStruct((*leading, *x.shape[2:]), x.dtype, sharding=sharding), arguments)
+        mask = jax.ShapeDtypeStruct(leading, bool, sharding=sharding) if size > views and not independent else None
         # jit finds a program that was lowered for the same types.
-        self._program(task).lower(self.params, *arguments, mask, task=task).compile()
+        self._program(task).lower(self.params, *arguments, mask, task=task, mesh=mesh).compile()
         return time.perf_counter() - start
 
     def _program(self, task: Task) -> Callable[..., Result]:
@@ -323,7 +339,20 @@ class DepthAnything3:
     def _size(self, count: int, independent: bool) -> int:
         """How many views, or scenes where they are independent, the program for `count` images takes."""
         size = bucket(count) if self.bucket_views else count
-        return min(size, IMAGES_AT_A_TIME) if independent else size
+        parts = 1 if self.mesh is None else self.mesh.size
+        size = min(size, IMAGES_AT_A_TIME * parts) if independent else size
+        return -(-size // parts) * parts
+
+    def _mesh(self, independent: bool) -> Mesh | None:
+        """The devices, which share views, or scenes where each is one image."""
+        return make_mesh(devices=self.mesh.devices.flat) if self.mesh is not None and independent else self.mesh
+
+    def _call(self, images: np.ndarray, known: KnownCameras, mask: np.ndarray | None, task: Task) -> Result:
+        mesh = self._mesh(task.independent)
+        arguments = (images, known, mask)
+        if mesh is not None:
+            arguments = jax.device_put(arguments, view_sharding(mesh))
+        return self._program(task)(self.params, *arguments, task=task, mesh=mesh)
 
     def _run_jointly(self, images: np.ndarray, known: KnownCameras, task: Task, as_numpy: bool) -> Result:
         """All views of (1, S, H, W, 3) as one scene, filled up to a size that is compiled for."""
@@ -333,7 +362,7 @@ class DepthAnything3:
             rows = np.minimum(np.arange(size), count - 1)
             images, known = jax.tree.map(lambda x: x[:, rows], (images, known))
             mask = (np.arange(size) < count)[None]
-        result = self._program(task)(self.params, images, known, mask, task=task)
+        result = self._call(images, known, mask, task)
         return (jax.device_get(result) if as_numpy else result).first(count)
 
     def _run_independent(self, images: np.ndarray, known: KnownCameras, task: Task, as_numpy: bool) -> Result:
@@ -344,7 +373,15 @@ class DepthAnything3:
         results = []
         for start in range(0, count, group):
             rows = np.minimum(np.arange(start, start + group), count - 1)
-            out = self._program(task)(self.params, *jax.tree.map(itemgetter(rows), scenes), None, task=task)
+            out = self._call(*jax.tree.map(itemgetter(rows), scenes), None, task)
             out = jax.device_get(out) if as_numpy else out
             results.append(jax.tree.map(itemgetter(slice(count - start)), out))
         return jax.tree.map(lambda *leaves: (np if as_numpy else jnp).concatenate(leaves), *results)
+
+
+def _check_mesh(mesh: Mesh) -> None:
+    if batch_parts(mesh) > 1:
+        raise ValueError(
+            f"the mesh {dict(mesh.shape)} shares scenes, and inference has one, whose views are shared along `view`: "
+            f"make_mesh(1, view={mesh.size})"
+        )

@@ -9,6 +9,7 @@ from operator import index
 
 import jax
 import numpy as np
+from jax.sharding import Mesh
 
 from da3jax.config import PATCH_SIZE, REF_VIEW_STRATEGIES, Config, NestedConfig
 from da3jax.inference.program import Task
@@ -37,6 +38,7 @@ def planned(
     independent: bool = False,
     align_to_input_ext_scale: bool = True,
     as_numpy: bool = True,
+    mesh: Mesh | None = None,
 ) -> tuple[Views, Task]:
     """The views with those known cameras that are of use, and what is to be computed of them.
 
@@ -51,7 +53,7 @@ def planned(
         export_feat_layers=() if export_feat_layers is None else tuple(map(index, export_feat_layers)),
         independent=independent,
         align_to_input_ext_scale=align_to_input_ext_scale,
-        to_host=as_numpy and jax.default_backend() != "cpu",
+        to_host=as_numpy and mesh is None and jax.default_backend() != "cpu",
         **_use_of_cameras(config, views),
     )
 

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import dataclasses
 import logging
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.sharding import Mesh
 
 from da3jax.config import Config, NestedConfig
 from da3jax.geometry import (
@@ -111,11 +112,20 @@ class Result(NamedTuple):
 
 
 def run(
-    params: Params, images: jax.Array, known: KnownCameras, view_mask: jax.Array | None, *, task: Task, config: Config, dtype: str | None
+    params: Params,
+    images: jax.Array,
+    known: KnownCameras,
+    view_mask: jax.Array | None,
+    *,
+    task: Task,
+    config: Config,
+    dtype: str | None,
+    mesh: Mesh | None = None,
 ) -> Result:
     """All of it, for images (B, S, H, W, 3). Views that `view_mask` (B, S) has False are computed, and change nothing for the others."""
     height, width = images.shape[2:4]
-    output = _network(params, images, known, view_mask, task, config, dtype)
+    common = {"config": config, "dtype": dtype, "view_mask": view_mask, "ref_view_strategy": task.ref_view_strategy, "mesh": mesh}
+    output = _network(params, images, known, task, common)
 
     solution, counted = None, view_mask
     if task.use_ray_pose:
@@ -147,18 +157,16 @@ def run(
     return Result(output, solution, scale, alignment, points)
 
 
-def _network(
-    params: Params, images: jax.Array, known: KnownCameras, view_mask: jax.Array | None, task: Task, config: Config, dtype: str | None
-) -> NetworkOutput:
-    common = {"config": config, "dtype": dtype, "view_mask": view_mask, "ref_view_strategy": task.ref_view_strategy}
+def _network(params: Params, images: jax.Array, known: KnownCameras, task: Task, common: dict[str, Any]) -> NetworkOutput:
+    """The network's part; `common` are options of `forward` for all of its passes."""
     cameras = {}
     if task.conditioned:
         intrinsics = known.intrinsics
         if task.first_pass:
             intrinsics = _filled(intrinsics, forward(params, images, outputs=("cameras",), **common).intrinsics)
-        cameras = {"extrinsics": normalize_poses(known.relative, view_mask), "intrinsics": intrinsics}
+        cameras = {"extrinsics": normalize_poses(known.relative, common["view_mask"]), "intrinsics": intrinsics}
     names = tuple(name for name in task.outputs if name != "points")
-    on_host = _finished(task, known, config) if task.to_host else ()
+    on_host = _finished(task, known, common["config"]) if task.to_host else ()
     return forward(params, images, outputs=names, export_feat_layers=task.export_feat_layers, on_host=on_host, **cameras, **common)
 
 

@@ -9,7 +9,7 @@ import jax.numpy as jnp
 from flax import linen as nn
 from jax.sharding import Mesh, PartitionSpec
 
-from da3jax.parallel import BATCH_AXES, VIEW_AXIS
+from da3jax.parallel import BATCH_AXES, VIEW_AXIS, batch_parts
 from da3jax.types import NetworkOutput, Params
 
 
@@ -55,8 +55,3 @@ def apply_on_mesh(
     sharded = jax.shard_map(run, mesh=mesh, in_specs=specs, out_specs=of_views, check_vma=False)
     output = sharded(params, images, (extrinsics, intrinsics), conditioned, view_mask)
     return jax.tree.map(lambda x: x[:, :views], output) if missing else output
-
-
-def batch_parts(mesh: Mesh) -> int:
-    """Among how many parts of a mesh scenes are shared."""
-    return mesh.shape[BATCH_AXES[0]] * mesh.shape[BATCH_AXES[1]]

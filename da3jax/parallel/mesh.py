@@ -44,6 +44,21 @@ def batch_sharding(mesh: Mesh) -> NamedSharding:
     return NamedSharding(mesh, PartitionSpec(BATCH_AXES))
 
 
+def view_sharding(mesh: Mesh) -> NamedSharding:
+    """Of arrays whose first axes are the scenes and their views."""
+    return NamedSharding(mesh, PartitionSpec(BATCH_AXES, VIEW_AXIS))
+
+
+def whole(mesh: Mesh) -> NamedSharding:
+    """Of arrays that every device has."""
+    return NamedSharding(mesh, PartitionSpec())
+
+
+def batch_parts(mesh: Mesh) -> int:
+    """Among how many parts of a mesh scenes are shared."""
+    return math.prod(mesh.shape[axis] for axis in BATCH_AXES)
+
+
 def fsdp_shardings(tree: Any, mesh: Mesh) -> Any:
     """A sharding for each leaf that has a shape: large ones are split over `fsdp` along the longest axis that it divides, others whole."""
     parts = mesh.shape["fsdp"]

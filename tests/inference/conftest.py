@@ -1,7 +1,9 @@
 """Tiny networks with recorded weights, and pictures for them."""
 
 import dataclasses
+import logging
 
+import jax
 import numpy as np
 import pytest
 
@@ -36,3 +38,16 @@ def nested(model, metric):
 def images():
     rng = np.random.default_rng(0)
     return [rng.integers(0, 256, (60, 80, 3), dtype=np.uint8) for _ in range(3)]
+
+
+@pytest.fixture
+def compiled(caplog):
+    """What was compiled since the last call, as JAX names it."""
+
+    def names():
+        with_name = [record.getMessage() for record in caplog.records if record.getMessage().startswith("Compiling ")]
+        caplog.clear()
+        return with_name
+
+    with jax.log_compiles(), caplog.at_level(logging.WARNING, "jax"):
+        yield names

@@ -1,8 +1,5 @@
 """Programs that are compiled ahead."""
 
-import logging
-
-import jax
 import numpy as np
 import pytest
 
@@ -13,19 +10,6 @@ KNOWN = {
     "extrinsics": np.concatenate([np.tile(np.eye(3), (3, 1, 1)), np.arange(9.0).reshape(3, 3, 1) ** 2], axis=-1),
     "intrinsics": np.tile(np.array([[70.0, 0, 40], [0, 70, 30], [0, 0, 1]]), (3, 1, 1)),
 }
-
-
-@pytest.fixture
-def compiled(caplog):
-    """What was compiled since the last call, as JAX names it."""
-
-    def names():
-        with_name = [record.getMessage() for record in caplog.records if record.getMessage().startswith("Compiling ")]
-        caplog.clear()
-        return with_name
-
-    with jax.log_compiles(), caplog.at_level(logging.WARNING, "jax"):
-        yield names
 
 
 @pytest.fixture
