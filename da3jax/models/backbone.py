@@ -49,6 +49,7 @@ def run_block(
     attends: tuple[Attend, Attend],
     dtype: jnp.dtype,
     remat: bool,
+    grouped: bool,
     view_axis: str | None,
     index: int,
     name: str,
@@ -76,6 +77,7 @@ def run_block(
         norm_epsilon=1e-6,
         dtype=dtype,
         remat=remat,
+        grouped=grouped,
         view_axis=view_axis,
         name=name,
     )
@@ -117,6 +119,7 @@ class Backbone(nn.Module):
     cross_view_attention: Attend = attention
     dtype: jnp.dtype = jnp.float32
     remat: bool = False
+    grouped: bool = True
     view_axis: str | None = None
 
     @nn.compact
@@ -218,7 +221,8 @@ class Backbone(nn.Module):
         return special, on_tap(jnp.concatenate(patches, axis=-1))
 
     def _run_segment(self, segment: Segment, number: int, x: jax.Array, shared: tuple, keep: Keep, looks: dict | None = None):
-        run = partial(run_block, self.config, (self.in_view_attention, self.cross_view_attention), self.dtype, self.remat, self.view_axis)
+        attends, options = (self.in_view_attention, self.cross_view_attention), (self.remat, self.grouped, self.view_axis)
+        run = partial(run_block, self.config, attends, self.dtype, *options)
         if not self.stacked:
             return run(segment.start, f"blocks_{segment.start}", x, *shared, keep, looks)
         axes = {"variable_axes": {"params": 0}, "split_rngs": {"params": True}, "in_axes": (0, *[nn.broadcast] * len(shared))}

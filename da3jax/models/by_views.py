@@ -12,28 +12,27 @@ from flax import linen as nn
 from jax import lax
 from jax.export import is_symbolic_dim
 
-ON_CPU = 1
-"""Views that a CPU takes at a time: their maps then stay near the cache."""
-ON_ACCELERATORS = 8
-"""Views that one takes at a time: their hidden layers are small beside the rest. No accelerator has been measured yet."""
+ON_CPU = 1024
+"""Tokens that a CPU takes at a time, of a view of 504 × 378 or of many small ones: their maps then stay near the cache."""
+ON_ACCELERATORS = 7168
+"""Tokens that one takes at a time, of 8 views of 504 × 336: their hidden layers are small beside the rest."""
 
 
-def views_at_a_time(views: int, scenes: int = 1) -> int:
-    """How many of `views` go together: a number that divides them, so that all groups are of one size; 1 where they are symbolic."""
-    if is_symbolic_dim(views) or is_symbolic_dim(scenes):
+def views_at_a_time(views: int, tokens: int) -> int:
+    """How many of `views`, each with this many tokens, go together: a number that divides them; 1 where something is symbolic."""
+    if is_symbolic_dim(views) or is_symbolic_dim(tokens):
         return 1
-    limit = max(1, (ON_CPU if jax.default_backend() == "cpu" else ON_ACCELERATORS) // scenes)
-    return max(group for group in range(1, limit + 1) if views % group == 0)
+    limit = max(1, (ON_CPU if jax.default_backend() == "cpu" else ON_ACCELERATORS) // tokens)
+    return max(group for group in range(1, min(limit, views) + 1) if views % group == 0)
 
 
-def by_views(function: Callable[[Any, Any], Any], module: nn.Module, arrays: Any, axes: Any = 1, *, remat: bool = False) -> Any:
-    """`function(module, arrays)`, a group of views at a time.
+def by_views(function: Callable[[Any, Any], Any], module: nn.Module, arrays: Any, axes: Any = 1, *, group: int, remat: bool = False) -> Any:
+    """`function(module, arrays)`, `group` views at a time.
 
     `arrays` (a tuple) are overwritten, group by group, with what the function gives for them; views lie along `axes`, those of the first
     array, (B, S, …), along axis 1. With `remat` a gradient computes a group's inner values again instead of keeping them.
     """
-    batch, views = arrays[0].shape[:2]
-    group = views_at_a_time(views, batch)
+    views = arrays[0].shape[1]
     if module.is_initializing() or (group == views and not remat):
         return function(module, arrays)
     axes = jax.tree.map(lambda _: axes, arrays) if isinstance(axes, int) else axes

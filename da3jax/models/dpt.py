@@ -95,6 +95,7 @@ class Pyramid(nn.Module):
     uv_embedding: bool = True
     tap_norm: bool = False
     remat: bool = False
+    grouped: bool = True
 
     def setup(self):
         self.projections = [Dense(width, name=f"project_{k}") for k, width in enumerate(self.channels, 1)]
@@ -155,7 +156,8 @@ class Pyramid(nn.Module):
         if self.is_initializing():
             out = self.decode(*inputs, **options)
         else:
-            group = views_at_a_time(batch * views)
+            tokens = images.shape[2] // PATCH_SIZE * (images.shape[3] // PATCH_SIZE)
+            group = views_at_a_time(batch * views, tokens) if self.grouped else batch * views
             decode = partial(as_function(self, "decode"), **options)
 
             def decode_group(group: tuple) -> dict[str, jax.Array]:
@@ -175,8 +177,8 @@ class DPT(Pyramid):
     has_sky: bool = True
 
     @staticmethod
-    def build(config: DPTConfig, remat: bool = False) -> DPT:
-        return DPT(config.features, config.channels, has_sky=config.sky, remat=remat)
+    def build(config: DPTConfig, **options: bool) -> DPT:
+        return DPT(config.features, config.channels, has_sky=config.sky, **options)
 
     def setup(self):
         super().setup()

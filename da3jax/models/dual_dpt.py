@@ -37,8 +37,8 @@ class DualDPT(Pyramid):
     tap_norm: bool = True
 
     @staticmethod
-    def build(config: DualDPTConfig, remat: bool = False) -> DualDPT:
-        return DualDPT(config.features, config.channels, remat=remat)
+    def build(config: DualDPTConfig, **options: bool) -> DualDPT:
+        return DualDPT(config.features, config.channels, **options)
 
     def setup(self):
         super().setup()

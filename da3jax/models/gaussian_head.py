@@ -28,8 +28,8 @@ class GaussianHead(Pyramid):
     output_dim: int = 38
 
     @staticmethod
-    def build(config: GaussianHeadConfig, remat: bool = False) -> GaussianHead:
-        return GaussianHead(config.features, config.channels, output_dim=config.output_dim, remat=remat)
+    def build(config: GaussianHeadConfig, **options: bool) -> GaussianHead:
+        return GaussianHead(config.features, config.channels, output_dim=config.output_dim, **options)
 
     def setup(self):
         super().setup()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import jax
@@ -114,8 +115,8 @@ class SwiGLU(nn.Module):
 class Block(nn.Module):
     """Pre-norm transformer block on tokens (B, S, N, C); the residual stream stays float32.
 
-    Views go through it in groups. Only keys and values of a cross-view block are there for all of them; of views on other devices, which
-    lie along `view_axis` of a mesh, too.
+    Views go through it in groups, if it is `grouped`: then only keys and values of a cross-view block are there for all of them; of views
+    on other devices, which lie along `view_axis` of a mesh, too.
     """
 
     width: int
@@ -129,6 +130,7 @@ class Block(nn.Module):
     layer_scale: float = 1.0
     dtype: jnp.dtype = jnp.float32
     remat: bool = False
+    grouped: bool = True
     view_axis: str | None = None
 
     def setup(self):
@@ -150,7 +152,8 @@ class Block(nn.Module):
         """
         seen, order = (), ""
         batch, views, tokens, width = x.shape
-        if self.cross_view and (self.view_axis is not None or views_at_a_time(views, batch) != views):
+        in_groups = partial(by_views, group=views_at_a_time(views, batch * tokens) if self.grouped else views, remat=self.remat)
+        if self.cross_view and (self.view_axis is not None or in_groups.keywords["group"] != views):
             # In the order that products want: a change of layout would hold all of them twice.
             order = "b s n h d" if tokens_first(self.dtype) else "b h s n d"
             axis = order.replace(" ", "").index("s")
@@ -161,7 +164,7 @@ class Block(nn.Module):
                 heads = block.attn.heads(block.norm1(parts[0]), rotation, "kv")
                 return parts[0], *(rearrange(y, f"b (s n) h d -> {order}", n=tokens) for y in heads)
 
-            _, *seen = by_views(keys_and_values, self, (x, empty, empty), (1, axis, axis), remat=self.remat)
+            _, *seen = in_groups(keys_and_values, self, (x, empty, empty), (1, axis, axis))
             seen = [all_views(y, self.view_axis, axis) for y in seen]
 
         def run(block: Block, parts: tuple):
@@ -174,7 +177,7 @@ class Block(nn.Module):
             after = after + block.ls2(block.mlp(block.norm2(after)))
             return after, keep(part, after)
 
-        return by_views(run, self, (x, room_for(keep, x, x)), remat=self.remat)
+        return in_groups(run, self, (x, room_for(keep, x, x)))
 
     def queries_and_keys(self, x: jax.Array, rotation: Rotation | None = None) -> tuple[jax.Array, jax.Array]:
         """By what tokens (B, S, N, C) find each other in this block, each (B, S, N, H, D)."""

@@ -43,6 +43,8 @@ class Network(nn.Module):
         stacked: whether the parameters are those of `stack_layers`.
         sky_fill: whether sky pixels get the depth of the farthest others.
         remat: whether a gradient computes the values inside blocks and heads again, rather than keep them: less memory, more time.
+        grouped: whether views go through blocks and heads in groups, so that little beyond keys and values grows with their number; a
+            gradient without `remat` keeps the inner values of all views anyway, and on accelerators is faster without.
         view_axis: inside `jax.shard_map`, the axis of the mesh over which the views of a scene lie; None where a device has them all.
     """
 
@@ -51,6 +53,7 @@ class Network(nn.Module):
     stacked: bool = False
     sky_fill: bool = True
     remat: bool = False
+    grouped: bool = True
     in_view_attention: Attend = attention
     cross_view_attention: Attend = attention
     view_axis: str | None = None
@@ -66,14 +69,16 @@ class Network(nn.Module):
             self.cross_view_attention,
             jnp.dtype(compute_dtype(self.dtype)),
             self.remat,
+            self.grouped,
             self.view_axis,
         )
-        self.head = (DualDPT if isinstance(config.head, DualDPTConfig) else DPT).build(config.head, self.remat)
+        memory = {"remat": self.remat, "grouped": self.grouped}
+        self.head = (DualDPT if isinstance(config.head, DualDPTConfig) else DPT).build(config.head, **memory)
         if config.camera:
             self.camera_encoder = CameraEncoder(config.camera, config.backbone.width)
             self.camera_decoder = CameraDecoder()
         if config.gaussians:
-            self.gaussian_head = GaussianHead.build(config.gaussians, self.remat)
+            self.gaussian_head = GaussianHead.build(config.gaussians, **memory)
 
     def __call__(
         self,
@@ -158,18 +163,19 @@ class Network(nn.Module):
 class NestedNetwork(nn.Module):
     """An any-view network beside a metric one. They run side by side; the metric one sees each view by itself.
 
-    `config`, `dtype`, `stacked`, `remat` and `view_axis` are as in `Network`. The scale that brings the any-view result to metres is not
-    applied here.
+    `config`, `dtype`, `stacked`, `remat`, `grouped` and `view_axis` are as in `Network`. The scale that brings the any-view result to
+    metres is not applied here.
     """
 
     config: NestedConfig
     dtype: str | None = None
     stacked: bool = False
     remat: bool = False
+    grouped: bool = True
     view_axis: str | None = None
 
     def setup(self):
-        shared = {"dtype": self.dtype, "stacked": self.stacked, "remat": self.remat, "view_axis": self.view_axis}
+        shared = {name: getattr(self, name) for name in ("dtype", "stacked", "remat", "grouped", "view_axis")}
         self.anyview, self.metric = (Network(half, **shared) for half in (self.config.anyview, self.config.metric))
 
     def __call__(
