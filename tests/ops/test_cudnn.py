@@ -1,6 +1,9 @@
 """What is around cuDNN's attention; cuDNN itself needs its GPU."""
 
+import functools
+
 import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 
@@ -27,3 +30,18 @@ def test_it_is_for_nvidia_gpus_from_ampere_on(monkeypatch):
         assert has_cudnn_attention() is expected
     monkeypatch.setattr(jax, "local_devices", lambda: [object()])
     assert not has_cudnn_attention()
+
+
+@pytest.mark.parametrize(("queries", "keys"), [(5, 7), (4, 7), (5, 6)])
+def test_odd_numbers_of_tokens_have_gradients(queries, keys):
+    rng = np.random.default_rng(0)
+    q, k, v = (jnp.asarray(rng.normal(size=(2, n, 2, 8)), jnp.float32) for n in (queries, keys, keys))
+    mask = jnp.asarray([[True] * keys, [False, True, True, False, True, True, True][:keys]])
+
+    def gradient(attend, mask):
+        return jax.grad(lambda *args: jnp.sum(attend(*args, mask) ** 2), (0, 1, 2))(q, k, v)
+
+    for some in (None, mask):
+        expected = gradient(attention, some)
+        found = gradient(functools.partial(cudnn_attention, implementation="xla"), some)
+        jax.tree.map(lambda x, y: np.testing.assert_allclose(x, y, rtol=1e-4, atol=1e-5), found, expected)
