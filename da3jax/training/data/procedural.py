@@ -1,8 +1,10 @@
-"""Procedural scenes: workers pass on seeds, the device renders."""
+"""Procedural scenes: workers pass on seeds, the host's processor draws scenes and cameras, the devices render."""
 
 from __future__ import annotations
 
+import contextlib
 import functools
+import threading
 
 import jax
 import jax.numpy as jnp
@@ -11,7 +13,10 @@ import numpy as np
 from da3jax.geometry import compose_rigid, invert_rigid
 from da3jax.training.data.batch import Batch, PlannedBatch
 from da3jax.training.losses.targets import Targets
-from da3jax.training.scenes import CameraRanges, sample_views
+from da3jax.training.scenes import CameraRanges, Cameras, Scene, render, sample_scene_and_cameras
+
+_compiling, _compiled = threading.Lock(), set()
+"""JAX does not wait for a program that another thread compiles, but compiles it again."""
 
 
 def scene_seed(entropy: tuple[int, ...]) -> np.ndarray:
@@ -22,7 +27,7 @@ def scene_seed(entropy: tuple[int, ...]) -> np.ndarray:
 def realise(batch: Batch | PlannedBatch, sharding: jax.sharding.Sharding | None = None) -> Batch:
     """The batch on the device: loaded arrays are put there, procedural scenes are rendered there.
 
-    Rendering compiles once for each (B, S, H, W) and source.
+    Drawing and rendering compile once for each (B, S, H, W) and source. Several threads may call it: one of them compiles.
 
     Args:
         batch: this process's rows, as `Loaded.batch`.
@@ -32,7 +37,22 @@ def realise(batch: Batch | PlannedBatch, sharding: jax.sharding.Sharding | None 
     if isinstance(batch, Batch):
         return jax.tree.map(lambda x: _put(x, sharding), batch)
     config = batch.config
-    return _render(_put(batch.seeds, sharding), batch.views, batch.height, batch.width, config.ranges, config.samples)
+    program = len(batch.seeds), batch.views, batch.height, batch.width, config, sharding
+    with contextlib.nullcontext() if program in _compiled else _compiling:
+        # Thousands of operations on single numbers, which XLA:GPU takes many minutes to compile.
+        seeds = jax.device_put(batch.seeds, host_device())
+        drawn = jax.device_get(_draw(seeds, batch.views, batch.height, batch.width, config.ranges))
+        rendered = _render(*jax.tree.map(lambda x: _put(x, sharding), drawn), batch.height, batch.width, config.samples)
+        _compiled.add(program)
+    return rendered
+
+
+def host_device() -> jax.Device:
+    """A CPU of this process; where JAX_PLATFORMS leaves it out, the default device."""
+    try:
+        return jax.local_devices(backend="cpu")[0]
+    except RuntimeError:
+        return jax.local_devices()[0]
 
 
 def _put(array: np.ndarray, sharding: jax.sharding.Sharding | None) -> jax.Array:
@@ -41,10 +61,15 @@ def _put(array: np.ndarray, sharding: jax.sharding.Sharding | None) -> jax.Array
     return jax.make_array_from_process_local_data(sharding, array)
 
 
-@functools.partial(jax.jit, static_argnums=(1, 2, 3, 4, 5))
-def _render(seeds: jax.Array, views: int, height: int, width: int, ranges: CameraRanges, samples: int) -> Batch:
+@functools.partial(jax.jit, static_argnums=(1, 2, 3, 4))
+def _draw(seeds: jax.Array, views: int, height: int, width: int, ranges: CameraRanges) -> tuple[Scene, Cameras]:
     keys = jax.random.wrap_key_data(seeds, impl="threefry2x32")
-    drawn = jax.vmap(lambda key: sample_views(key, views, height, width, ranges=ranges, samples=samples))(keys)
+    return jax.vmap(lambda key: sample_scene_and_cameras(key, views, height, width, ranges=ranges))(keys)
+
+
+@functools.partial(jax.jit, static_argnums=(2, 3, 4))
+def _render(scene: Scene, cameras: Cameras, height: int, width: int, samples: int) -> Batch:
+    drawn = jax.vmap(lambda scene, cameras: render(scene, cameras, height, width, samples=samples))(scene, cameras)
     # Scenes lie around the origin: float32 loses nothing here.
     first = jnp.broadcast_to(invert_rigid(drawn.extrinsics[:, :1]), drawn.extrinsics.shape)
     extrinsics = compose_rigid(drawn.extrinsics, first)

@@ -5,7 +5,8 @@
     cameras = sample_cameras(key, scene, views=4, height=252, width=252)
     views = render(scene, cameras, 252, 252)
 
-All are pure functions of one scene, deterministic by key, to be mapped over scenes with `vmap`; `sample_views` is the three in one.
+All are pure functions of one scene, deterministic by key, to be mapped over scenes with `vmap`; `sample_views` is the three in one,
+`sample_scene_and_cameras` the first two.
 `write_scene` makes files of it.
 """
 
@@ -14,7 +15,7 @@ from da3jax.training.scenes.cast import Hits, cast
 from da3jax.training.scenes.files import write_scene
 from da3jax.training.scenes.layout import sample_scene
 from da3jax.training.scenes.paths import PATHS, CameraRanges
-from da3jax.training.scenes.render import RenderedViews, render, sample_views
+from da3jax.training.scenes.render import RenderedViews, render, sample_scene_and_cameras, sample_views
 from da3jax.training.scenes.scene import Scene
 
 __all__ = [
@@ -28,6 +29,7 @@ __all__ = [
     "render",
     "sample_cameras",
     "sample_scene",
+    "sample_scene_and_cameras",
     "sample_views",
     "write_scene",
 ]

@@ -86,7 +86,14 @@ def sample_views(
     key: jax.Array, views: int, height: int, width: int, *, ranges: CameraRanges | None = None, samples: int = 1
 ) -> RenderedViews:
     """`views` rendered views of the random scene that belongs to a key; `vmap` it over keys, `jit` it with all else static."""
+    scene, cameras = sample_scene_and_cameras(key, views, height, width, ranges=ranges)
+    return render(scene, cameras, height, width, samples=samples)
+
+
+def sample_scene_and_cameras(
+    key: jax.Array, views: int, height: int, width: int, *, ranges: CameraRanges | None = None
+) -> tuple[Scene, Cameras]:
+    """The random scene that belongs to a key, and cameras in it for pictures of this size."""
     scene_key, camera_key = jax.random.split(key)
     scene = sample_scene(scene_key)
-    cameras = sample_cameras(camera_key, scene, views, height, width, ranges)
-    return render(scene, cameras, height, width, samples=samples)
+    return scene, sample_cameras(camera_key, scene, views, height, width, ranges)

@@ -26,8 +26,9 @@ def batch(sharding):
     quick = {"xla_backend_optimization_level": 0, "xla_llvm_disable_expensive_passes": True}
     seeds = np.stack([scene_seed((0, place)) for place in (0, 1, 2, 0)])
     with pytest.MonkeyPatch.context() as patch:
-        render = jax.jit(procedural._render.__wrapped__, static_argnums=(1, 2, 3, 4, 5), compiler_options=quick)
-        patch.setattr(procedural, "_render", render)
+        for name, static in (("_draw", (1, 2, 3, 4)), ("_render", (2, 3, 4))):
+            function = jax.jit(getattr(procedural, name).__wrapped__, static_argnums=static, compiler_options=quick)
+            patch.setattr(procedural, name, function)
         return realise(PlannedBatch(seeds, 2, HEIGHT, WIDTH, ProceduralConfig()), sharding)
 
 
