@@ -46,7 +46,7 @@ def measure(args: argparse.Namespace) -> None:
     config = load_train_config({"model": args.variant, "steps": 100, **KINDS[args.measure]})
     mesh = make_mesh()
     params = jax.jit(lambda key: init_params(config.model, key))(jax.random.key(0))
-    optimizer = make_optimizer(config.optimizer, config.steps, split(params, config.optimizer.freeze)[0])
+    optimizer = make_optimizer(config.optimizer, split(params, config.optimizer.freeze)[0])
     shardings = state_shardings(params, optimizer, config.optimizer, mesh)
     state = jax.jit(lambda params: init_state(params, optimizer, config.optimizer), out_shardings=shardings)(params)
     loss = make_loss(config.model, config.losses, config.data.augment, make_forward(config.model, mesh, remat=config.remat))
@@ -57,7 +57,7 @@ def measure(args: argparse.Namespace) -> None:
     key, copy = jax.random.key(0), jax.tree.map(jax.numpy.copy, params)
     images = jax.numpy.asarray(batch.images)
 
-    compiled = step.lower(state, batch, key, None).compile()
+    compiled = jax.jit(step, donate_argnums=0).lower(state, batch, key, None).compile()
     pathlib.Path("/proc/self/clear_refs").write_text("5")  # forgets the peak of compiling
     before = resident("VmRSS")
     state, _ = jax.block_until_ready(compiled(state, batch, key, None))

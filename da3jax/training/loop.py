@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import collections
+import concurrent.futures
 import contextlib
 import functools
 import logging
 import math
+import os
 import pathlib
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import jax
@@ -95,22 +98,20 @@ def train(config: TrainConfig, *, report: Report = lambda step, metrics: None) -
         log = stack.enter_context(MetricsLog(folder, resume=step, tensorboard=config.tensorboard)) if jax.process_index() == 0 else None
         skipped = 0
         began, first = time.perf_counter(), step  # of the steps that are logged next
-        while step < config.steps:
-            loaded = next(batches)
-            skipped += len(loaded.skipped)
-            for sentence in loaded.skipped:
-                logger.warning("skipped: %s", sentence)
-            batch = realise(loaded.batch, batch_sharding(mesh))
+        for batch, sentences, data_state in _ready(batches, mesh, config.steps - step):
             state, found = take_step(state, batch)
-            values = {name: float(value) for name, value in jax.device_get(found).items()}
-            if not values.pop("finite"):
-                checkpoints.save(step, state, batches.get_state(), None)
+            skipped += len(sentences)
+            for sentence in sentences:
+                logger.warning("skipped: %s", sentence)
+            if not found.pop("finite"):
+                checkpoints.save(step, state, data_state, None)
                 checkpoints.wait()
-                raise FloatingPointError(_keep_batch(batch, step, values, folder))
+                raise FloatingPointError(_keep_batch(batch, step, _numbers(found), folder))
             step += 1
 
             last = step == config.steps
             if step % config.log_every == 0 or last:
+                values = _numbers(found)
                 values["skipped"] = float(skipped)
                 values["seconds"] = (time.perf_counter() - began) / (step - first)
                 _tell(log, "train", step, values, report)
@@ -123,7 +124,7 @@ def train(config: TrainConfig, *, report: Report = lambda step, metrics: None) -
                 began += time.perf_counter() - paused
             if step % config.checkpoint_every == 0 or last or interruption.wanted:
                 named = {f"validation/{name}": value for name, value in looked.items()}
-                checkpoints.save(step, state, batches.get_state(), named)
+                checkpoints.save(step, state, data_state, named)
             if interruption.wanted and not last:
                 checkpoints.wait()
                 raise KeyboardInterrupt(f"interrupted after step {step}, which is saved; the same command goes on from there")
@@ -134,6 +135,34 @@ def train(config: TrainConfig, *, report: Report = lambda step, metrics: None) -
         if jax.process_index() == 0:
             weights.save_pretrained(jax.device_get(whole), config.model, finished)
         return finished
+
+
+def _ready(batches: Batches, mesh: jax.sharding.Mesh, count: int) -> Iterator[tuple[Batch, tuple[str, ...], dict[str, int]]]:
+    """`count` batches on the devices, each with what was skipped for it and from where the data go on after it.
+
+    The next ones are made while one is learned from, so that an accelerator need not wait: one of them on a CPU, which has to make them,
+    too. What goes wrong with the data is raised after the batches before.
+    """
+    threads = 1 if jax.default_backend() == "cpu" else min(8, os.cpu_count() or 1)
+    made, failure = collections.deque(), None
+    with concurrent.futures.ThreadPoolExecutor(threads) as pool:
+        while count or made:
+            while count and not failure and len(made) <= threads:
+                try:
+                    loaded = next(batches)
+                except Exception as error:  # whatever it is, the batches before come first
+                    failure = error
+                else:
+                    made.append((pool.submit(realise, loaded.batch, batch_sharding(mesh)), loaded.skipped, batches.get_state()))
+                    count -= 1
+            if not made:
+                raise failure
+            batch, *rest = made.popleft()
+            yield batch.result(), *rest
+
+
+def _numbers(found: dict[str, jax.Array]) -> dict[str, float]:
+    return {name: float(value) for name, value in jax.device_get(found).items()}
 
 
 def _prepare(config: TrainConfig, mesh: jax.sharding.Mesh, checkpoints: Checkpoints, batches: Batches) -> tuple[TrainState, Callable, Any]:
@@ -161,7 +190,7 @@ def _prepare(config: TrainConfig, mesh: jax.sharding.Mesh, checkpoints: Checkpoi
     form = functools.partial(stack_layers, config=config.model) if config.stack_layers else lambda params: params
     shapes = jax.eval_shape(lambda key: form(init_params(config.model, key)), jax.random.key(0))
     trainable, _ = split(shapes, config.optimizer.freeze)
-    optimizer = make_optimizer(config.optimizer, config.steps, trainable)
+    optimizer = make_optimizer(config.optimizer, trainable)
     shardings = state_shardings(shapes, optimizer, config.optimizer, mesh)
     start = jax.jit(lambda params: init_state(params, optimizer, config.optimizer), out_shardings=shardings)
 

@@ -5,9 +5,10 @@ from __future__ import annotations
 import math
 import re
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal, NamedTuple
 
 import jax
+import jax.numpy as jnp
 import optax
 from flax import traverse_util
 
@@ -92,17 +93,30 @@ def _check_pattern(pattern: str) -> None:
         raise ValueError(f"the pattern {pattern!r} is no regular expression: {error}") from error
 
 
-def learning_rate(config: OptimizerConfig, steps: int) -> optax.Schedule:
-    """Step to learning rate: in equal steps to the peak, which step `warmup_steps` has, then a cosine to the final rate at step `steps`.
+class Schedule(NamedTuple):
+    """The learning rate of a run as numbers, which a compiled step takes, so that other numbers need no other program."""
 
-    A run that is shorter than the warm-up ends inside it.
-    """
-    peak, warmup = config.learning_rate, config.warmup_steps
-    return optax.warmup_cosine_decay_schedule(peak / max(warmup, 1), peak, warmup, max(steps, warmup + 1), config.final_rate * peak)
+    peak: float
+    warmup: int
+    steps: int
+    final: float
+
+    @staticmethod
+    def of(config: OptimizerConfig, steps: int) -> Schedule:
+        """Of a run of so many steps; one that is shorter than the warm-up ends inside it."""
+        return Schedule(config.learning_rate, config.warmup_steps, max(steps, config.warmup_steps + 1), config.final_rate)
+
+    def rate(self, step: jax.Array | int) -> jax.Array:
+        """The rate () of a step: in equal steps to the peak, which step `warmup` has, then a cosine to the final rate at step `steps`."""
+        first = self.peak / jnp.maximum(self.warmup, 1)
+        grows = first + (self.peak - first) * step / jnp.maximum(self.warmup, 1)
+        share = jnp.clip((step - self.warmup) / (self.steps - self.warmup), 0, 1)
+        falls = self.peak * (self.final + (1 - self.final) * (1 + jnp.cos(jnp.pi * share)) / 2)
+        return jnp.where(step < self.warmup, grows, falls)
 
 
-def make_optimizer(config: OptimizerConfig, steps: int, trainable: Params) -> optax.GradientTransformation:
-    """The optimiser of a run of `steps` steps for these parameters (or their shapes), without those that are frozen.
+def make_optimizer(config: OptimizerConfig, trainable: Params) -> optax.GradientTransformation:
+    """The optimiser for these parameters (or their shapes), without those that are frozen; its updates are those at a learning rate of 1.
 
     Raises:
         ValueError: the pattern of a group is found in no path.
@@ -129,7 +143,7 @@ def make_optimizer(config: OptimizerConfig, steps: int, trainable: Params) -> op
     if config.groups:
         rates = by_path(rate)
         parts.append(optax.stateless(lambda updates, params: jax.tree.map(lambda update, rate: rate * update, updates, rates)))
-    return optax.chain(*parts, optax.scale_by_learning_rate(learning_rate(config, steps)))
+    return optax.chain(*parts, optax.scale(-1.0))
 
 
 def _muon() -> optax.GradientTransformation:
@@ -142,10 +156,28 @@ def _muon() -> optax.GradientTransformation:
     def to_the_size_of_adam(update: jax.Array) -> jax.Array:
         return 0.2 * math.sqrt(max(update.shape[-2:])) * update
 
-    return optax.chain(
+    muon = optax.chain(
         optax.contrib.scale_by_muon(weight_dimension_numbers=dimension_numbers),
         optax.stateless(lambda updates, params: jax.tree.map(to_the_size_of_adam, updates)),
     )
+
+    def update(updates: Params, state: Any, params: Params | None = None) -> tuple[Params, Any]:
+        found, state = muon.update(_by_shape(updates), state)
+        leaves, structure = jax.tree.flatten(updates)
+        rows = {shape: iter(stack) for shape, stack in found.items()}
+        parts = [[next(rows[leaf.shape[-2:]]) for _ in range(math.prod(leaf.shape[:-2]))] for leaf in leaves]
+        new = [jnp.stack(part).reshape(leaf.shape) for part, leaf in zip(parts, leaves, strict=True)]
+        return jax.tree.unflatten(structure, new), state
+
+    return optax.GradientTransformation(lambda params: muon.init(_by_shape(params)), update)
+
+
+def _by_shape(tree: Params) -> dict[tuple[int, int], jax.Array]:
+    """All matrices (…, in, out) of one shape as one array (n, in, out): a product for each would keep an accelerator waiting."""
+    found = {}
+    for leaf in jax.tree.leaves(tree):
+        found.setdefault(leaf.shape[-2:], []).append(leaf.reshape(-1, *leaf.shape[-2:]))
+    return {shape: jnp.concatenate(leaves) for shape, leaves in found.items()}
 
 
 def split(params: Params, freeze: tuple[str, ...]) -> tuple[Params, Params]:

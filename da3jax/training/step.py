@@ -8,6 +8,7 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 import optax
 from jax import lax
 from jax.sharding import Mesh, PartitionSpec
@@ -19,7 +20,7 @@ from da3jax.models.sky import SKY_THRESHOLD
 from da3jax.parallel import BATCH_AXES, batch_sharding
 from da3jax.training.data import AugmentConfig, Batch, augment, normalize_images
 from da3jax.training.losses import LossConfig, Targets, draw_pose_conditioning, supervise, total_loss
-from da3jax.training.optimizer import OptimizerConfig, join, learning_rate, split
+from da3jax.training.optimizer import OptimizerConfig, Schedule, join, split
 from da3jax.training.state import TrainState
 from da3jax.types import NetworkOutput, Params
 
@@ -45,7 +46,8 @@ def make_forward(
     looked at, None for all that the network has. Parameters that are split over devices are put together leaf by leaf, and their gradients
     split again.
     """
-    network = build_network(config, dtype=dtype, stacked=stacked, remat=remat, sky_fill=False)
+    grouped = remat or jax.default_backend() == "cpu"
+    network = build_network(config, dtype=dtype, stacked=stacked, remat=remat, grouped=grouped, sky_fill=False)
 
     def forward(params: Params, images: jax.Array, cameras: tuple | None, conditioned: jax.Array | None) -> NetworkOutput:
         extrinsics, intrinsics = cameras or (None, None)
@@ -117,7 +119,7 @@ def make_train_step(
         mesh: the devices; a batch's scenes are a multiple of their number times `config.accumulate`.
         shardings: of the state.
     """
-    schedule = learning_rate(config, steps)
+    schedule = jax.tree.map(np.float32, Schedule.of(config, steps))
     scenes = batch_sharding(mesh)
 
     def gradients(trainable: Params, frozen: Params, batch: Batch, key: jax.Array, step: jax.Array, teacher: Any) -> tuple[Params, Metrics]:
@@ -148,7 +150,8 @@ def make_train_step(
         )
         return lax.scan(add, zeros, (dealt, keys))[0]
 
-    def train_step(state: TrainState, batch: Batch, key: jax.Array, teacher: Any = None) -> tuple[TrainState, Metrics]:
+    def train_step(state: TrainState, batch: Batch, key: jax.Array, teacher: Any, schedule: Schedule) -> tuple[TrainState, Metrics]:
+        rate = schedule.rate(state.step)
         key = jax.random.fold_in(key, state.step)
         trainable, frozen = split(state.params, config.freeze)
         gradient, metrics = accumulated(trainable, frozen, batch, key, state.step, teacher)
@@ -156,14 +159,15 @@ def make_train_step(
         finite = jnp.isfinite(norm) & jnp.isfinite(metrics["total"])
 
         updates, opt_state = optimizer.update(gradient, state.opt_state, trainable)
-        updated = optax.apply_updates(trainable, updates)
+        updated = jax.tree.map(lambda param, update: param + rate * update, trainable, updates)
         average = state.average
         if average is not None:
             average = optax.incremental_update(updated, average, 1 - config.ema)
         new = (state.step + 1, updated, opt_state, average)
         old = (state.step, trainable, state.opt_state, state.average)
         step, trainable, opt_state, average = jax.tree.map(partial(jnp.where, finite), new, old)
-        rates = {"gradient_norm": norm, "learning_rate": schedule(state.step), "finite": finite}
+        rates = {"gradient_norm": norm, "learning_rate": rate, "finite": finite}
         return TrainState(step, join(trainable, frozen), opt_state, average), metrics | rates
 
-    return jax.jit(train_step, donate_argnums=0, out_shardings=(shardings, None))
+    run = jax.jit(train_step, donate_argnums=0, out_shardings=(shardings, None))
+    return lambda state, batch, key, teacher=None: run(state, batch, key, teacher, schedule)

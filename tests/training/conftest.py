@@ -43,7 +43,7 @@ class Run:
         self.mesh = make_mesh(1, 1, devices=jax.devices()[:1]) if mesh is None else mesh
         self.config = config
         params = params_of(config.model)
-        optimizer = make_optimizer(config.optimizer, config.steps, split(params, config.optimizer.freeze)[0])
+        optimizer = make_optimizer(config.optimizer, split(params, config.optimizer.freeze)[0])
         shardings = state_shardings(params, optimizer, config.optimizer, self.mesh)
         self.state = jax.jit(lambda params: init_state(params, optimizer, config.optimizer), out_shardings=shardings)(params)
         layers = {"feature_layers": config.losses.feature_layers, "attention_layers": config.losses.attention_layers}

@@ -8,7 +8,7 @@ from flax.traverse_util import flatten_dict
 from da3jax.config import load_config
 from da3jax.models import init_params
 from da3jax.models.stacking import stack_layers
-from da3jax.training.optimizer import OptimizerConfig, ParameterGroup, join, learning_rate, make_optimizer, split
+from da3jax.training.optimizer import OptimizerConfig, ParameterGroup, Schedule, join, make_optimizer, split
 from tests.training.tiny import MODEL
 
 PARAMS = {
@@ -19,8 +19,9 @@ PLAIN = {"warmup_steps": 0, "weight_decay": 0.0, "clip_norm": None, "algorithm":
 
 
 def updates(config, gradient, params=PARAMS, steps=10):
-    optimizer = make_optimizer(config, steps, params)
-    return jax.jit(optimizer.update)(gradient, optimizer.init(params), params)[0]
+    optimizer = make_optimizer(config, params)
+    found = jax.jit(optimizer.update)(gradient, optimizer.init(params), params)[0]
+    return jax.tree.map(lambda update: Schedule.of(config, steps).rate(0) * update, found)
 
 
 def ones(params=PARAMS):
@@ -28,11 +29,11 @@ def ones(params=PARAMS):
 
 
 def test_the_rate_grows_in_equal_steps_and_falls_along_a_cosine():
-    rate = learning_rate(OptimizerConfig(learning_rate=1.0, warmup_steps=4, final_rate=0.1), 12)
+    rate = Schedule.of(OptimizerConfig(learning_rate=1.0, warmup_steps=4, final_rate=0.1), 12).rate
     np.testing.assert_allclose([rate(i) for i in (0, 2, 4, 8, 12, 20)], [0.25, 0.625, 1, 0.55, 0.1, 0.1], rtol=1e-6)
-    short = learning_rate(OptimizerConfig(learning_rate=1.0, warmup_steps=4), 2)
+    short = Schedule.of(OptimizerConfig(learning_rate=1.0, warmup_steps=4), 2).rate
     np.testing.assert_allclose([short(0), short(1)], [0.25, 0.4375], rtol=1e-6)
-    assert learning_rate(OptimizerConfig(learning_rate=1.0, warmup_steps=0), 2)(0) == 1
+    assert Schedule.of(OptimizerConfig(learning_rate=1.0, warmup_steps=0), 2).rate(0) == 1
 
 
 def test_the_first_group_that_is_found_sets_the_rate():
@@ -91,8 +92,8 @@ def test_what_is_split_is_joined_again_and_frozen_parameters_have_no_optimizer_s
     assert jax.tree.leaves(trainable) == [trainable["head"]["fc"]["kernel"]]
     assert jax.tree.structure(join(trainable, frozen)) == jax.tree.structure(PARAMS)
     jax.tree.map(np.testing.assert_array_equal, join(trainable, frozen), PARAMS)
-    state = make_optimizer(OptimizerConfig(), 10, trainable).init(trainable)
-    assert sorted(leaf.shape for leaf in jax.tree.leaves(state)) == [(), (), (2, 2), (2, 2)]
+    state = make_optimizer(OptimizerConfig(), trainable).init(trainable)
+    assert sorted(leaf.shape for leaf in jax.tree.leaves(state)) == [(), (2, 2), (2, 2)]
 
 
 @pytest.mark.parametrize(
@@ -119,7 +120,7 @@ def test_a_group_that_would_freeze_says_where_that_is_done():
 
 def test_patterns_that_are_found_nowhere_are_refused():
     with pytest.raises(ValueError, match=r"the group '.heads/' is found in no trainable parameter; paths are like backbone/blocks_0"):
-        make_optimizer(OptimizerConfig(groups=(ParameterGroup("^heads/", 0.5),)), 10, PARAMS)
+        make_optimizer(OptimizerConfig(groups=(ParameterGroup("^heads/", 0.5),)), PARAMS)
     with pytest.raises(ValueError, match="freeze has 'encoder', which is found in no parameter; paths are like"):
         split(PARAMS, ("encoder",))
     with pytest.raises(ValueError, match="leaves no parameter to train"):

@@ -9,7 +9,7 @@ PARAMS = {"backbone": {"kernel": np.ones((2, 2), np.float32)}, "head": {"kernel"
 
 def state_of(**fields):
     config = OptimizerConfig(**fields)
-    return config, init_state(PARAMS, make_optimizer(config, 10, split(PARAMS, config.freeze)[0]), config)
+    return config, init_state(PARAMS, make_optimizer(config, split(PARAMS, config.freeze)[0]), config)
 
 
 def test_averages_take_the_place_of_what_is_trained_and_frozen_parameters_stay():
