@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from da3jax.geometry import project, unproject
-from da3jax.training.data import Batch, PlannedBatch, ProceduralConfig, procedural, realise
+from da3jax.training.data import Batch, PlannedBatch, ProceduralConfig, realise
 from da3jax.training.data.procedural import scene_seed
 from da3jax.training.losses import Targets
 
@@ -23,12 +23,8 @@ def sharding():
 @pytest.fixture(scope="module")
 def batch(sharding):
     """Scenes 0, 1, 2 and again 0, over two devices."""
-    quick = {"xla_backend_optimization_level": 0, "xla_llvm_disable_expensive_passes": True}
     seeds = np.stack([scene_seed((0, place)) for place in (0, 1, 2, 0)])
-    with pytest.MonkeyPatch.context() as patch:
-        render = jax.jit(procedural._render.__wrapped__, static_argnums=(1, 2, 3, 4, 5), compiler_options=quick)
-        patch.setattr(procedural, "_render", render)
-        return realise(PlannedBatch(seeds, 2, HEIGHT, WIDTH, ProceduralConfig()), sharding)
+    return realise(PlannedBatch(seeds, 2, HEIGHT, WIDTH, ProceduralConfig()), sharding)
 
 
 def test_each_device_has_its_scenes(batch, sharding):
