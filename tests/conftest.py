@@ -10,6 +10,7 @@ os.environ["XLA_FLAGS"] = " ".join(
         os.environ.get("XLA_FLAGS", ""),
         "--xla_force_host_platform_device_count=8",
         "--xla_cpu_collective_call_terminate_timeout_seconds=600",
+        "--xla_cpu_use_fusion_emitters=false",  # the former emitters compile in half the time
     )
 )
 
@@ -19,6 +20,8 @@ signal.signal(signal.SIGINT, signal.default_int_handler)
 if "PYTEST_XDIST_WORKER" not in os.environ:  # workers share that of the process that started them
     _cache = tempfile.TemporaryDirectory(prefix="da3jax-tests-")
     os.environ["JAX_COMPILATION_CACHE_DIR"] = _cache.name
+# Most programs run once, and compiling them is most of what the tests take.
+os.environ["JAX_DISABLE_MOST_OPTIMIZATIONS"] = "1"
 os.environ["JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS"] = "0.5"
 
 import pathlib
@@ -37,6 +40,14 @@ def _room_for_programs():
     yield
     if MAPPINGS.exists() and MAPPINGS.read_bytes().count(b"\n") > 20_000:
         jax.clear_caches()
+
+
+@pytest.fixture(scope="module")
+def well_compiled():
+    """For modules whose few programs run long, or whose memory counts: they are compiled as they are for users."""
+    jax.config.update("jax_disable_most_optimizations", False)
+    yield
+    jax.config.update("jax_disable_most_optimizations", True)
 
 
 @pytest.fixture(scope="session")

@@ -16,11 +16,6 @@ VIEWS = 4
 
 
 @pytest.fixture(scope="module")
-def batches():
-    return list(yardstick.scenes(4))
-
-
-@pytest.fixture(scope="module")
 def tiny():
     return weights.load("da3-tiny")
 

@@ -13,11 +13,6 @@ from da3jax.training.losses import Targets
 from tests.models.tiny import ANYVIEW, params_of
 
 
-@pytest.fixture(scope="module")
-def batches():
-    return list(yardstick.scenes(4))
-
-
 @pytest.mark.slow
 def test_the_truth_has_no_error_and_is_better_than_the_baselines(batches):
     def truth(batch):

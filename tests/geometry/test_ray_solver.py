@@ -12,6 +12,8 @@ from da3jax.geometry.homography import image_plane
 from da3jax.geometry.ray_solver import DEGENERATE, OK, TOO_FEW_RAYS
 from tests.quick import quick_jit
 
+pytestmark = pytest.mark.usefixtures("well_compiled")  # ten thousand cameras
+
 solve = functools.partial(jax.jit, static_argnames=("method", "principal_point", "inlier_angle", "max_rays"))(cameras_from_rays)
 
 

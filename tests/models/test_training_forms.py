@@ -25,6 +25,7 @@ def loss(params, images, remat):
 
 
 @pytest.mark.slow
+@pytest.mark.usefixtures("well_compiled")
 def test_recomputed_values_give_the_same_gradient_in_less_memory(params):
     images = images_of(1, 4)
     compiled = {}

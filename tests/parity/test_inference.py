@@ -13,7 +13,7 @@ import da3jax
 from convert.verify import Case, errors
 from da3jax.config import PRESETS, Config, NestedConfig
 
-pytestmark = [pytest.mark.parity, pytest.mark.filterwarnings("ignore")]
+pytestmark = [pytest.mark.parity, pytest.mark.filterwarnings("ignore"), pytest.mark.usefixtures("well_compiled")]
 
 BAR = 1e-3
 """The alignment of predicted to known cameras multiplies the errors of both."""

@@ -16,7 +16,7 @@ import pytest
 from convert.verify import BAR, Case, compare
 from da3jax.config import PRESETS, REF_VIEW_STRATEGIES, BackboneConfig, CameraConfig, DPTConfig, DualDPTConfig, ModelConfig
 
-pytestmark = [pytest.mark.parity, pytest.mark.filterwarnings("ignore")]
+pytestmark = [pytest.mark.parity, pytest.mark.filterwarnings("ignore"), pytest.mark.usefixtures("well_compiled")]
 
 SIZES = {"tall": (154, 112), "wide": (112, 168), "square": (518, 518), "photo": (504, 336)}
 

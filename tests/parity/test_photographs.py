@@ -12,7 +12,7 @@ from convert.verify import BAR, errors
 from da3jax.config import PRESETS
 from da3jax.inputs import list_images
 
-pytestmark = [pytest.mark.parity, pytest.mark.filterwarnings("ignore")]
+pytestmark = [pytest.mark.parity, pytest.mark.filterwarnings("ignore"), pytest.mark.usefixtures("well_compiled")]
 
 PHOTOGRAPHS = pathlib.Path(__file__).parents[3] / "shared" / "data" / "soh"
 

@@ -75,15 +75,17 @@ def test_muon_makes_steps_of_block_matrices_orthogonal_and_all_others_adams():
 def test_muon_finds_the_matrices_of_a_networks_blocks_stacked_or_not():
     model = load_config(MODEL)
     shapes = jax.eval_shape(lambda key: init_params(model, key), jax.random.key(0))
-    noise = jax.tree.map(lambda leaf: np.random.default_rng(leaf.size).standard_normal(leaf.shape, np.float32), shapes)
+    noise = jax.tree.map(lambda leaf: np.random.default_rng(leaf.size).standard_normal(leaf.shape), shapes)
 
     def steps(algorithm, gradient):
         return updates(OptimizerConfig(**PLAIN | {"algorithm": algorithm}), gradient, gradient)
 
-    muon, adam = steps("muon", noise), flatten_dict(steps("adamw", noise), sep="/")
+    with jax.enable_x64(True):  # the orthogonal step multiplies rounding
+        muon, adam = steps("muon", noise), flatten_dict(steps("adamw", noise), sep="/")
+        stacked = steps("muon", stack_layers(noise, model))
     different = {path for path, step in flatten_dict(muon, sep="/").items() if not np.allclose(step, adam[path])}
     assert different == {path for path in adam if "block" in path and path.endswith("kernel")}
-    stacked = steps("muon", stack_layers(noise, model))
+    assert all(leaf.dtype == np.float64 for leaf in jax.tree.leaves(stacked))
     jax.tree.map(lambda found, expected: np.testing.assert_allclose(found, expected, atol=1e-6), stacked, stack_layers(muon, model))
 
 

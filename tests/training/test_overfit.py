@@ -16,7 +16,7 @@ from da3jax.training.losses import canonical_depth, normalize_targets
 from da3jax.types import NetworkOutput
 from tests.training.tiny import MODEL, run
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("well_compiled")]
 
 WIDE = {
     "preset": "da3-small",
@@ -26,12 +26,6 @@ WIDE = {
 }
 SAME_LOOKS = {"brightness": 0, "contrast": 0, "saturation": 0, "hue": 0, "grey": 0, "blur": 0}
 STEPS, SIZE = 1200, (28, 42)
-
-
-@pytest.fixture(autouse=True, scope="module")
-def well_compiled(quickly_compiled):
-    """Many steps of few programs."""
-    jax.config.update("jax_disable_most_optimizations", False)
 
 
 def config_of(tmp_path, **fields):

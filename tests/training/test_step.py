@@ -7,7 +7,6 @@ import numpy as np
 import pytest
 from jax.sharding import PartitionSpec
 
-from da3jax.models import init_params
 from da3jax.parallel import make_mesh
 from da3jax.training.data import AugmentConfig
 from da3jax.training.losses import LossConfig, LossWeights
@@ -15,6 +14,7 @@ from da3jax.training.optimizer import split
 from da3jax.training.step import make_loss
 from da3jax.types import NetworkOutput
 from tests.models.tiny import SINGLE_VIEW
+from tests.training.tiny import params_of
 from tests.training.tiny import run as config_of
 
 SGD = {"algorithm": "sgd", "learning_rate": 0.02, "warmup_steps": 0, "weight_decay": 0.0}
@@ -24,10 +24,6 @@ OPTIMIZERS = {"sgd": SGD, "adamw": ADAMW, "muon": {**ADAMW, "algorithm": "muon"}
 
 def totals(run, batches):
     return np.array([run.step(batch)["total"] for batch in batches])
-
-
-def params_of(model):
-    return jax.jit(lambda key: init_params(model, key))(jax.random.key(0))
 
 
 @pytest.fixture(scope="module")
@@ -118,8 +114,9 @@ def test_some_scenes_are_conditioned_on_their_poses(one_device):
 
 def test_a_teacher_replaces_the_truth_when_its_time_has_come(make_run, scenes):
     batch = scenes(8)
-    plain = make_run(config_of("unused", optimizer=SGD, **PLAIN))
-    losses = PLAIN["losses"] | {"teacher_from": 1}
+    losses = PLAIN["losses"] | {"weights": {"ray": 0, "point": 0, "camera": 0}}
+    plain = make_run(config_of("unused", optimizer=SGD, **PLAIN | {"losses": losses}))
+    losses["teacher_from"] = 1
     taught = make_run(
         config_of("unused", optimizer=SGD, **PLAIN | {"losses": losses}), teacher=jax.tree.map(np.asarray, plain.state.params)
     )
@@ -140,19 +137,28 @@ def test_an_unlabelled_pixel_is_taught_to_be_sky_where_the_teacher_says_so(scene
     losses = LossConfig(weights, units="relative", teacher_from=0)
     agrees = jnp.asarray(said.reshape(1, 2, 28, 42) > 0.3, jnp.float32)
     for student, expected in ((agrees, 0), (1 - agrees, 1)):
-        loss = make_loss(SINGLE_VIEW, losses, AugmentConfig(), says(student), says(jnp.asarray(said)))
+        loss = jax.jit(make_loss(SINGLE_VIEW, losses, AugmentConfig(), says(student), says(jnp.asarray(said))))
         assert loss({}, dataclasses.replace(batch, targets=nothing), jax.random.key(0), 0, {})[0] == expected
 
 
 @pytest.fixture
 def frozen(make_run):
-    return make_run(config_of("unused", optimizer=ADAMW | {"freeze": ["^backbone/"], "ema": 0.75}))
+    losses = {"weights": {"ray": 0, "point": 0}, "pose_probability": 0.0}
+    return make_run(config_of("unused", losses=losses, optimizer=ADAMW | {"freeze": ["^backbone/"], "ema": 0.75}))
 
 
-def test_patches_that_show_the_same_grow_alike(make_run, scenes):
-    losses = {"weights": {"correspondence": 1}, "correspondence_block": 2}
+@pytest.fixture(scope="module")
+def of_the_backbone(make_run, scenes):
+    """Losses of the backbone alone, over twelve steps."""
+    nothing = dict.fromkeys(("depth", "ray", "point", "camera", "gradient"), 0)
+    blocks = {"correspondence_block": 2, "attention_blocks": [3]}
+    losses = {"weights": nothing | {"correspondence": 1, "attention": 1}, "pose_probability": 0.0, **blocks}
     run = make_run(config_of("unused", losses=losses, optimizer={"warmup_steps": 0, "learning_rate": 3e-3}, steps=12))
-    found = [run.step(scenes(4))["correspondence"] for _ in range(12)]
+    return [run.step(scenes(4)) for _ in range(12)]
+
+
+def test_patches_that_show_the_same_grow_alike(of_the_backbone):
+    found = [step["correspondence"] for step in of_the_backbone]
     assert found[0] > 0.9 * np.log(6)
     assert found[-1] < 0.9 * found[0]
 
@@ -189,9 +195,7 @@ def test_a_batch_that_is_not_finite_changes_nothing(frozen, scenes):
     assert frozen.step(batch)["finite"]
 
 
-def test_patches_learn_where_to_look(make_run, scenes):
-    losses = {"weights": {"attention": 1}, "attention_blocks": [3]}
-    run = make_run(config_of("unused", losses=losses, optimizer={"warmup_steps": 0, "learning_rate": 3e-3}, steps=12))
-    found = [run.step(scenes(4))["attention"] for _ in range(12)]
+def test_patches_learn_where_to_look(of_the_backbone):
+    found = [step["attention"] for step in of_the_backbone]
     assert found[0] > 0.9 * np.log(14)  # two views of a special token and six patches
     assert found[-1] < 0.9 * found[0]

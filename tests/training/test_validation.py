@@ -4,7 +4,6 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from PIL import Image
 
 from da3jax.parallel import make_mesh
 from da3jax.training.data import Batches
@@ -16,19 +15,11 @@ LOSSES = {"weights": {"ray": 0, "point": 0, "camera": 0, "gradient": 0}}
 
 
 @pytest.fixture
-def folder(tmp_path, scenes):
+def folder(tmp_path, scenes, write_scenes):
     """Eight scenes of two views; of the first no depth is known in the upper half."""
     batch = scenes(8)
-    for i in range(8):
-        scene = tmp_path / "scenes" / str(i)
-        (scene / "images").mkdir(parents=True)
-        (scene / "depth").mkdir()
-        for j, (image, depth) in enumerate(zip(batch.images[i], batch.targets.depth[i], strict=True)):
-            Image.fromarray(np.uint8(255 * image)).save(scene / "images" / f"{j}.png")
-            depth = depth.copy()
-            depth[:14] = depth[:14] if i else 0
-            np.save(scene / "depth" / f"{j}.npy", depth)
-        np.savez(scene / "cameras.npz", extrinsics=batch.targets.extrinsics[i], intrinsics=batch.targets.intrinsics[i])
+    batch.targets.depth[0, :, :14] = 0
+    write_scenes(tmp_path / "scenes", batch)
     return tmp_path / "scenes"
 
 

@@ -1,6 +1,11 @@
 """A network and a run that compile in seconds."""
 
+import functools
+
+import jax
+
 from da3jax.training.config import load_train_config
+from da3jax.training.starting_point import starting_params
 
 MODEL = {
     "name": "two-pairs",
@@ -33,3 +38,9 @@ def run(folder, **fields):
         "checkpoint_every": 100,
     }
     return load_train_config({**base, **fields})
+
+
+@functools.cache
+def params_of(model):
+    """Those that training without weights starts from, by the same program."""
+    return starting_params(model, None, jax.random.key(0))[0]

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from da3jax.geometry import project, unproject
-from da3jax.training.data import Batch, PlannedBatch, ProceduralConfig, procedural, realise
+from da3jax.training.data import Batch, PlannedBatch, ProceduralConfig, realise
 from da3jax.training.data.procedural import scene_seed
 from da3jax.training.losses import Targets
 
@@ -23,13 +23,8 @@ def sharding():
 @pytest.fixture(scope="module")
 def batch(sharding):
     """Scenes 0, 1, 2 and again 0, over two devices."""
-    quick = {"xla_backend_optimization_level": 0, "xla_llvm_disable_expensive_passes": True}
     seeds = np.stack([scene_seed((0, place)) for place in (0, 1, 2, 0)])
-    with pytest.MonkeyPatch.context() as patch:
-        for name, static in (("_draw", (1, 2, 3, 4)), ("_render", (2, 3, 4))):
-            function = jax.jit(getattr(procedural, name).__wrapped__, static_argnums=static, compiler_options=quick)
-            patch.setattr(procedural, name, function)
-        return realise(PlannedBatch(seeds, 2, HEIGHT, WIDTH, ProceduralConfig()), sharding)
+    return realise(PlannedBatch(seeds, 2, HEIGHT, WIDTH, ProceduralConfig()), sharding)
 
 
 def test_each_device_has_its_scenes(batch, sharding):

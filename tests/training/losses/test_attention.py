@@ -5,11 +5,12 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from da3jax.training.losses import attention_loss
-from da3jax.training.losses.correspondence import find_patches
-from tests.training.losses.test_correspondence import truth, wall
+from da3jax.training import losses
+from tests.training.losses.test_correspondence import find_patches, truth, wall
 
 RNG = np.random.default_rng(0)
+
+attention_loss = jax.jit(losses.attention_loss, static_argnames="heads")
 
 
 def looks(shape=(1, 2, 9, 3, 4)):

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 from da3jax import geometry
-from da3jax.training.losses import camera_losses, point_loss, ray_loss
-from da3jax.training.losses.camera import pose_spread
+from da3jax.training import losses
+from da3jax.training.losses import camera
 
 RNG = np.random.default_rng(0)
 RAY, TRUE_RAY = RNG.standard_normal((2, 2, 3, 4, 6)).astype(np.float32)
@@ -15,6 +15,9 @@ DEPTH = RNG.uniform(1, 3, (2, 6, 8)).astype(np.float32)
 POINTS = RNG.standard_normal((2, 6, 8, 3)).astype(np.float32)
 MASK = RNG.random((2, 3, 4)) > 0.3
 POINT_MASK = RNG.random((2, 6, 8)) > 0.3
+
+camera_losses, point_loss, ray_loss = map(jax.jit, (losses.camera_losses, losses.point_loss, losses.ray_loss))
+pose_spread = jax.jit(camera.pose_spread)
 
 
 def test_ray_loss_by_hand():

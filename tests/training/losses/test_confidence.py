@@ -5,9 +5,12 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from da3jax.training.losses import confidence_loss, confidence_statistics
+from da3jax.training import losses
 
 EVERYWHERE = np.ones(3, bool)
+
+confidence_loss = jax.jit(losses.confidence_loss, static_argnames=("reward", "max_confidence"))
+confidence_statistics = jax.jit(losses.confidence_statistics)
 
 
 def test_the_value_is_that_of_the_paper():

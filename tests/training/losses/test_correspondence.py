@@ -5,10 +5,14 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from da3jax.training.losses import correspondence_loss, normalize_targets
-from da3jax.training.losses.correspondence import find_patches
+from da3jax.training import losses
+from da3jax.training.losses import correspondence
 
 RNG = np.random.default_rng(0)
+
+correspondence_loss = jax.jit(losses.correspondence_loss)
+find_patches = jax.jit(correspondence.find_patches)
+normalize_targets = jax.jit(losses.normalize_targets)
 
 
 def wall(shift=14.0, depth=2.0, height=28, width=56, views=2):

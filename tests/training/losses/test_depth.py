@@ -2,15 +2,19 @@
 
 import functools
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from da3jax.training.losses import depth_loss, gradient_loss, scale_shift_invariant_loss
+from da3jax.training import losses
 
 MAPS = np.random.default_rng(0).uniform(1, 5, (2, 2, 4, 6)).astype(np.float32)
 DEPTH, TRUE = MAPS
 MASK = np.random.default_rng(1).random(TRUE.shape) > 0.3
+
+depth_loss, scale_shift_invariant_loss = map(jax.jit, (losses.depth_loss, losses.scale_shift_invariant_loss))
+gradient_loss = jax.jit(losses.gradient_loss, static_argnames="scales")
 
 
 def test_depth_loss_without_confidence_is_the_mean_absolute_error():

@@ -18,6 +18,7 @@ TRUE = RNG.uniform(1, 1.5, (2, SIZE, SIZE)).astype(np.float32)
 DEPTH = np.float32(TRUE + RNG.uniform(-0.2, 0.2, TRUE.shape))
 
 quick = jax.jit(global_local_loss, static_argnames=("levels", "samples", "least_pixels"))
+align = jax.jit(align_depth, static_argnames="samples")
 loss = functools.partial(quick, intrinsics=INTRINSICS, levels=(2,), samples=64, least_pixels=4)
 """Windows of 4 × 4 pixels, fitted to all of them."""
 
@@ -33,7 +34,7 @@ def test_the_nearest_pixels_count_as_if_they_were_at_a_tenth_of_the_harmonic_mea
     depth[..., 0], target[..., 0], depth[..., 1], target[..., 1] = 0.5, 1e-3, 2, 2
     inverse_mean = (1000 + 0.5 + 18) / 20
     found = quick(depth, target, np.ones((1, 1, 20), bool), INTRINSICS[:1], levels=(), samples=20, least_pixels=2)
-    line = np.float32([x.item() for x in align_depth(depth, target, np.ones((1, 1, 20), bool))])
+    line = np.float32([x.item() for x in align(depth, target, np.ones((1, 1, 20), bool))])
     error = np.abs(line[0] * depth + line[1] - target) * np.minimum(1 / target, 10 * inverse_mean)
     assert float(found) == pytest.approx(error.mean(), rel=1e-5)
     assert 10 * inverse_mean < 1000
@@ -85,8 +86,7 @@ def test_windows_over_the_border_are_filled_with_pixels_that_do_not_count():
 
 
 def test_an_upside_down_prediction_is_told_which_way_to_go():
-
-    value, gradient = jax.value_and_grad(loss)(jnp.asarray(3 - TRUE), TRUE, MASK)
+    value, gradient = jax.jit(jax.value_and_grad(loss))(jnp.asarray(3 - TRUE), TRUE, MASK)
     assert float(value) > 0.1
     assert np.abs(np.sum(gradient * TRUE)) > 0.01
     assert float(loss(3 - TRUE - 0.1 * gradient / np.abs(gradient).max(), TRUE, MASK)) < float(value)
@@ -115,5 +115,5 @@ def test_what_is_not_in_the_mask_does_not_leak(assert_nothing_leaks):
 
 
 def test_an_alignment_found_before_is_used():
-    alignment = align_depth(DEPTH, TRUE, MASK, samples=64)
+    alignment = align(DEPTH, TRUE, MASK, samples=64)
     assert loss(DEPTH, TRUE, MASK, alignment=alignment) == loss(DEPTH, TRUE, MASK)

@@ -5,9 +5,11 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from da3jax.training.losses import align_least_absolute
+from da3jax.training import losses
 
 RNG = np.random.default_rng(0)
+
+align_least_absolute = jax.jit(losses.align_least_absolute, static_argnames="samples")
 
 
 def best_of_all_pairs(x, y, weight):

@@ -1,15 +1,18 @@
 """Normals of depth maps by angle."""
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
 from da3jax import geometry
-from da3jax.training.losses import normal_loss
+from da3jax.training import losses
 
 HEIGHT, WIDTH = 5, 6
 INTRINSICS = np.float32([[7, 0, 2.9], [0, 6, 2.6], [0, 0, 1]])
 EVERYWHERE = np.ones((HEIGHT, WIDTH), bool)
+normal_loss = jax.jit(losses.normal_loss)
+
 DEPTH, BUMPY = np.random.default_rng(0).uniform(1, 2, (2, HEIGHT, WIDTH)).astype(np.float32)
 
 

@@ -13,7 +13,7 @@ from da3jax.training.scenes.scene import SOLID, WALL
 from da3jax.training.scenes.terrain import height
 from da3jax.training.scenes.texture import PATTERNS
 from tests.quick import quick_jit
-from tests.training.scenes.small import HEIGHT, VIEWS, WIDTH, draw
+from tests.training.scenes.small import HEIGHT, VIEWS, WIDTH
 
 
 def centres_of(views):
@@ -27,19 +27,13 @@ def test_the_same_key_gives_the_same_bits_and_another_one_another_scene(draw_all
     assert min(np.abs(images[i] - images[i + 1]).mean() for i in range(len(images) - 1)) > 0.02
 
 
-def test_one_scene_by_itself_is_what_it_is_in_a_batch(views, keys):
-    _, single = quick_jit(draw)(keys[3])
+def test_sample_views_is_the_three_in_one_and_a_scene_by_itself_is_what_it_is_in_a_batch(views, keys):
+    single = jax.jit(lambda key: sample_views(key, VIEWS, HEIGHT, WIDTH))(keys[3])
     np.testing.assert_allclose(single.extrinsics, views.extrinsics[3], atol=1e-4)
     same = np.asarray(single.surface) == views.surface[3]
     assert same.mean() > 0.995
     np.testing.assert_allclose(np.asarray(single.depth)[same], views.depth[3][same], rtol=2e-3)
     assert np.median(np.abs(np.asarray(single.images) - views.images[3])) < 1e-3
-
-
-def test_sample_views_is_the_three_in_one(views, keys):
-    together = quick_jit(lambda key: sample_views(key, VIEWS, HEIGHT, WIDTH))(keys[0])
-    np.testing.assert_allclose(together.extrinsics, views.extrinsics[0], atol=1e-4)
-    assert (np.asarray(together.surface) == views.surface[0]).mean() > 0.995
 
 
 def test_pictures_are_finite_and_well_exposed(views):
@@ -133,18 +127,15 @@ def test_a_guess_that_looks_at_nothing_is_far_off(views):
 
 
 @pytest.mark.parametrize("path", PATHS)
-def test_each_path_moves_as_its_name_says(path, keys):
+def test_each_path_moves_as_its_name_says(path, scenes, keys):
     shares = tuple(float(name == path) for name in PATHS)
     ranges = CameraRanges(shares=shares, motion=(0.3, 0.6), zoom=0)
 
-    def cameras(key):
-        scene = sample_scene(key)
-        return scene.ring, sample_cameras(key, scene, 4, 28, 28, ranges)
-
-    ring, found = quick_jit(jax.vmap(cameras))(keys[:8])
+    some = jax.tree.map(lambda x: x[:8], scenes)
+    found = jax.jit(jax.vmap(lambda key, scene: sample_cameras(key, scene, 4, 28, 28, ranges)))(keys[:8], some)
     pose = np.asarray(camera_to_world_from_extrinsics(found.extrinsics))
     centre, gaze = pose[..., 3], pose[..., 2]
-    extent = np.linalg.norm(centre - centre[:, :1], axis=-1).max(axis=1) / np.asarray(ring.outer)
+    extent = np.linalg.norm(centre - centre[:, :1], axis=-1).max(axis=1) / np.asarray(some.ring.outer)
     angle = np.degrees(np.arccos(np.clip((gaze[:, 0] * gaze[:, -1]).sum(axis=-1), -1, 1)))
     if path == "turn":
         assert extent.max() < 0.05
