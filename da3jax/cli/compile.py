@@ -7,7 +7,18 @@ import typer
 from rich.console import Console
 
 from da3jax.cli.failures import failures_in_a_sentence
-from da3jax.cli.options import Dtype, ExportFormat, Independent, MetricModel, ModelDir, RefViewStrategy, Revision, UseRayPose, number
+from da3jax.cli.options import (
+    Devices,
+    Dtype,
+    ExportFormat,
+    Independent,
+    MetricModel,
+    ModelDir,
+    RefViewStrategy,
+    Revision,
+    UseRayPose,
+    number,
+)
 from da3jax.cli.run import load, outputs_for, step
 from da3jax.config import PACKAGED, REF_VIEW_STRATEGIES
 
@@ -25,12 +36,13 @@ def command(
     independent: Independent = False,
     revision: Revision = None,
     dtype: Dtype = None,
+    devices: Devices = None,
 ) -> None:
     """Compile ahead what the same options will run; print the folder it is kept in."""
     import jax
 
     console = Console(stderr=True)
-    model = load(console, model_dir, metric_model, revision=revision, dtype=dtype)
+    model = load(console, model_dir, metric_model, revision=revision, dtype=dtype, devices=devices)
     folder = jax.config.jax_compilation_cache_dir
     if folder is None:
         raise ValueError("there is no compilation cache to fill: DA3JAX_COMPILATION_CACHE is off, or its folder cannot be written")

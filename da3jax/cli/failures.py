@@ -1,6 +1,7 @@
 """A failure is one sentence and an exit status, not a traceback."""
 
 import contextlib
+import sys
 from collections.abc import Iterator
 
 import typer
@@ -19,6 +20,18 @@ def failures_in_a_sentence() -> Iterator[None]:
     except (ValueError, OSError, FloatingPointError, ModuleNotFoundError) as error:  # the last: an extra is not installed
         typer.echo(f"da3jax: error: {error}", err=True)
         raise typer.Exit(1) from error
+    except RuntimeError as error:
+        if not _of_several(error):
+            raise
+        line = str(error).splitlines()[0]
+        typer.echo(f"da3jax: error: this process cannot go on with the others ({line}); one has ended, and JAX says which below", err=True)
+        raise typer.Exit(1) from error
     except KeyboardInterrupt as error:
         typer.echo(f"da3jax: {str(error) or 'interrupted; nothing half-written was left behind'}", err=True)
         raise typer.Exit(130) from error
+
+
+def _of_several(error: RuntimeError) -> bool:
+    """Whether the runtime failed in one of several processes, most likely for want of another."""
+    jax = sys.modules.get("jax")
+    return jax is not None and isinstance(error, jax.errors.JaxRuntimeError) and jax.distributed.is_initialized()

@@ -76,6 +76,12 @@ Dtype = Annotated[
     str | None, choice(("float32", "bfloat16"), "Precision of the network; the default is float32 on a CPU, bfloat16 on an accelerator.")
 ]
 Independent = Annotated[bool, typer.Option("--independent", help="Run each image on its own instead of all of them as one scene.")]
+Devices = Annotated[
+    int | None,
+    number(
+        1, math.inf, "How many devices share the views of a scene, or independent images; the default is one, or all of several processes."
+    ),
+]
 Revision = Annotated[str | None, typer.Option(help="Commit, branch or tag of a hub id; the default is the one this version was made for.")]
 
 
@@ -107,6 +113,16 @@ class RunOptions:
     show_cameras: Annotated[bool, typer.Option(help="glb: draw the cameras.")] = True
     revision: Revision = None
     dtype: Dtype = None
+    devices: Devices = None
+    coordinator: Annotated[
+        str | None,
+        typer.Option(
+            metavar="HOST:PORT|auto",
+            help="Run as one of several processes: where process 0 is reached; auto where Cloud TPU or Slurm say it. Process 0 writes.",
+        ),
+    ] = None
+    num_processes: Annotated[int | None, number(1, math.inf, "How many processes there are, if --coordinator is HOST:PORT.")] = None
+    process_id: Annotated[int | None, number(0, math.inf, "Which of them this is, from 0.")] = None
 
 
 def with_run_options(command: Callable[..., None]) -> Callable[..., None]:

@@ -6,11 +6,10 @@ import dataclasses
 from typing import TYPE_CHECKING
 
 import numpy as np
-from rich.console import Console
 from rich.table import Table
 
 from da3jax.cli.options import RunOptions
-from da3jax.cli.run import infer, load, step, write
+from da3jax.cli.run import check_export, infer, join, load_for, step, write
 
 if TYPE_CHECKING:
     from da3jax import Prediction
@@ -28,14 +27,14 @@ def run_on_a_rendered_scene(options: RunOptions, *, independent: bool = False) -
     import jax
 
     from da3jax.config import PATCH_SIZE
-    from da3jax.outputs import check_writable
+    from da3jax.parallel.processes import all_or_none
     from da3jax.training.scenes import sample_views
 
-    check_writable(options.export_dir)
     if options.aruco_size is not None:
         raise ValueError("--aruco-size goes with photographs of printed markers, and the rendered scene has none; name an INPUT")
-    console = Console(stderr=True)
-    model = load(console, options.model_dir, options.metric_model, revision=options.revision, dtype=options.dtype)
+    console = join(options)
+    all_or_none(lambda: check_export(options))
+    model = load_for(console, options)
     side = options.process_res or model.config.process_res
     shorter = options.process_res_method.startswith("lower")  # the side that process-res is of
     height, width = (max(int(side * share) // PATCH_SIZE, 1) * PATCH_SIZE for share in ((1, 4 / 3) if shorter else (3 / 4, 1)))
@@ -45,6 +44,8 @@ def run_on_a_rendered_scene(options: RunOptions, *, independent: bool = False) -
     images = np.round(truth.images * 255).astype(np.uint8)
     options = dataclasses.replace(options, process_res=height if shorter else width)
     prediction = infer(console, model, images, options, independent=independent, also=("ray",))
+    if jax.process_index() > 0:
+        return
     write(console, prediction, options)
     console.print(errors(prediction, truth, decoded=not options.use_ray_pose))
 

@@ -42,9 +42,32 @@ def step(console: Console, what: str) -> Iterator[None]:
         yield
 
 
-def load(console: Console, source: str, metric_model: str | None, *, revision: str | None, dtype: str | None) -> DepthAnything3:
-    """The network that the options name, fetched where it is not there."""
+def join(options: RunOptions) -> Console:
+    """Makes this process one of several, if the options say so; returns where it says how it goes on: the first alone does.
+
+    Raises:
+        ValueError, ConnectionError: as `da3jax.parallel.initialize`.
+    """
+    if options.coordinator is None:
+        if options.num_processes is not None or options.process_id is not None:
+            raise ValueError("--num-processes and --process-id go with --coordinator, HOST:PORT of process 0")
+        return Console(stderr=True)
+    import jax
+
+    from da3jax.parallel import initialize
+
+    initialize(options.coordinator, options.num_processes, options.process_id)
+    return Console(stderr=True, quiet=jax.process_index() > 0)
+
+
+def load(
+    console: Console, source: str, metric_model: str | None, *, revision: str | None, dtype: str | None, devices: int | None = None
+) -> DepthAnything3:
+    """The network that the options name, fetched where it is not there; on all devices where there are several processes."""
+    import jax
+
     from da3jax import DepthAnything3
+    from da3jax.parallel.processes import all_or_none
     from da3jax.weights import hub
 
     resolve = functools.partial(hub.resolve, progress=console.is_terminal)
@@ -53,7 +76,25 @@ def load(console: Console, source: str, metric_model: str | None, *, revision: s
         console.print(Text(_NOT_FOR_REAL_WORK), soft_wrap=True)
     metric = None if metric_model is None else resolve(metric_model)
     with step(console, f"load {source}" + (f" and {metric_model}" if metric else "")):
-        return DepthAnything3.from_pretrained(folder, metric_model=metric, dtype=dtype)
+        if devices is None and jax.process_count() > 1:
+            devices = jax.device_count()
+        return all_or_none(lambda: DepthAnything3.from_pretrained(folder, metric_model=metric, dtype=dtype, devices=devices))
+
+
+def load_for(console: Console, options: RunOptions) -> DepthAnything3:
+    """`load` with what the options say."""
+    names = (options.model_dir, options.metric_model)
+    return load(console, *names, revision=options.revision, dtype=options.dtype, devices=options.devices)
+
+
+def check_export(options: RunOptions) -> None:
+    """Raises an OSError unless the process that writes can do so."""
+    import jax
+
+    from da3jax.outputs import check_writable
+
+    if jax.process_index() == 0:
+        check_writable(options.export_dir)
 
 
 def outputs_for(export_format: str, config: Config, also: Sequence[str] = ()) -> list[str]:
@@ -71,19 +112,23 @@ def run(images: Sequence[pathlib.Path], options: RunOptions, *, independent: boo
     Raises:
         ValueError, OSError: what the library refuses: an image, the model, the export folder.
     """
+    import jax
+
     from da3jax import to_metres
     from da3jax.inputs.aruco import check_markers
-    from da3jax.outputs import check_writable
+    from da3jax.parallel.processes import all_or_none
 
-    check_writable(options.export_dir)
-    console = Console(stderr=True)
+    console = join(options)
+    all_or_none(lambda: check_export(options))
     if options.aruco_size is not None:
         if independent and len(images) > 1:
             raise ValueError("--aruco-size gives a scene its scale, and --independent images have one each; leave one of the two out")
         with step(console, "look for markers"):  # before the network takes its time
-            check_markers(images, options.aruco_dictionary)
-    model = load(console, options.model_dir, options.metric_model, revision=options.revision, dtype=options.dtype)
+            all_or_none(lambda: jax.process_index() > 0 or check_markers(images, options.aruco_dictionary))
+    model = load_for(console, options)
     prediction = infer(console, model, images, options, independent=independent)
+    if jax.process_index() > 0:
+        return
     if options.aruco_size is not None:
         prediction = to_metres(prediction, aruco_size=options.aruco_size, images=images, aruco_dictionary=options.aruco_dictionary)
     if prediction.is_metric:

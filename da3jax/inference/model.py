@@ -21,12 +21,14 @@ from da3jax.config import REF_VIEW_STRATEGIES, Config, NestedConfig, load_config
 from da3jax.inference.buckets import bucket
 from da3jax.inference.compilation_cache import use_compilation_cache
 from da3jax.inference.export import write_exported
+from da3jax.inference.own_views import OwnImages, read_own
+from da3jax.inference.placing import check_mesh, fetch, own_rows, put_views
 from da3jax.inference.plan import check_size, planned
 from da3jax.inference.prediction import to_prediction
 from da3jax.inference.program import KnownCameras, Result, Task, run
 from da3jax.inputs import preprocess
 from da3jax.models import compute_dtype, is_stacked, stack_layers, unstack_layers
-from da3jax.parallel import batch_parts, make_mesh, view_sharding, whole
+from da3jax.parallel import fsdp_sharding, fsdp_shardings, mesh_of, scenes_mesh, view_sharding
 from da3jax.types import Params, Prediction, Views
 
 logger = logging.getLogger(__name__)
@@ -42,7 +44,7 @@ class DepthAnything3:
         params: nested dict of float32 arrays, as `da3jax.forward` takes it; stacked for scanning where that is the better choice.
         config: what the network is made of.
         dtype: `float32`, `bfloat16` or None: float32 on CPU, bfloat16 on accelerators.
-        mesh: the devices that share the views of a scene, or independent images; None for one device.
+        mesh: the devices that share the views of a scene, or independent images, and along `fsdp` the parameters; None for one device.
         bucket_views: whether a scene is filled up to 1, 2, 3, 4, 6, 8, 12, 16, 24, … views, so that one program serves several numbers of
             views. The result is the same to rounding. What is filled up takes time like any view: False where each number of views comes
             again and again, and compiling it once pays; on a CPU five views of da3-small take 27 % longer in a program for six.
@@ -64,8 +66,8 @@ class DepthAnything3:
             ValueError: an unknown preset or dtype, or a mesh that shares scenes, of which `inference` has one.
         """
         if mesh is not None:
-            _check_mesh(mesh)
-            params = jax.device_put(params, whole(mesh))
+            check_mesh(mesh)
+            params = jax.device_put(params, fsdp_shardings(params, mesh))
         self.params, self.config, self.dtype, self.mesh = params, load_config(config), dtype, mesh
         self.bucket_views = True
         compute_dtype(dtype)
@@ -83,6 +85,7 @@ class DepthAnything3:
         dtype: str | None = None,
         revision: str | None = None,
         mesh: Mesh | None = None,
+        devices: int | Sequence[jax.Device] | None = None,
     ) -> DepthAnything3:
         """Loads weights.
 
@@ -93,18 +96,25 @@ class DepthAnything3:
                 cameras to metres, as in the released nested ones.
             dtype: of the products in the backbone; None for float32 on CPU and bfloat16 on accelerators.
             revision: commit or branch of a hub id; by default the one this version of da3jax was made for. Of `source` alone.
-            mesh: of `da3jax.make_mesh(1, view=-1)`, whose devices share the views of a scene, any number of them, or independent images;
-                each has all parameters. None for one device.
+            mesh: of `da3jax.make_mesh(1, view=-1)`, whose devices share the views of a scene, any number of them, or independent images.
+                Each has all parameters, or, with `make_mesh(1, fsdp=4, view=-1)`, a quarter of them and those of one block at a time;
+                only its own part is read (of a converted folder, whose hashes are of whole arrays, one array at a time is). None for
+                one device.
+            devices: instead of `mesh`, how many of `jax.devices()` share the views, or which devices do.
 
         Raises:
             ValueError: the weights are broken or not those of the network beside them, all faults named; or the two make no pair; or the
-                mesh shares scenes, of which `inference` has one.
+                mesh shares scenes, of which `inference` has one; or there are no such devices.
             OSError: they are not there, or cannot be fetched.
         """
         compute_dtype(dtype)
+        if devices is not None:
+            if mesh is not None:
+                raise ValueError("mesh and devices both say which devices share the views; give one of the two")
+            mesh = mesh_of(devices)
         if mesh is not None:
-            _check_mesh(mesh)
-        shardings = None if mesh is None else whole(mesh)
+            check_mesh(mesh)
+        shardings = None if mesh is None else fsdp_sharding(mesh)
         params, config = weights.load(source, revision=revision, shardings=shardings)
         if metric_model is not None:
             if isinstance(config, NestedConfig):
@@ -116,7 +126,11 @@ class DepthAnything3:
         backbone = (config.anyview if isinstance(config, NestedConfig) else config).backbone
         # Scanned layers compile faster, and cost nothing on an accelerator; a CPU runs the loop 10 % faster.
         if jax.default_backend() != "cpu" and backbone.depth >= 24:
-            params = stack_layers(params, config)
+            stack = partial(stack_layers, config=config)
+            if mesh is None:
+                params = stack(params)
+            else:  # each device those that it has, and nothing else in between
+                params = jax.jit(stack, out_shardings=fsdp_shardings(jax.eval_shape(stack, params), mesh))(params)
         return cls(params, config, dtype=dtype, mesh=mesh)
 
     def save_pretrained(self, folder: str | pathlib.Path) -> pathlib.Path:
@@ -197,6 +211,9 @@ class DepthAnything3:
     ) -> Prediction:
         """Depth, rays and cameras of some images; names and defaults are those of the official API.
 
+        In several processes (`da3jax.parallel.initialize`), with a mesh of all their devices, each makes this call with all images, reads
+        those that its own devices see, and returns the whole prediction; process 0 writes the files.
+
         Cameras that are known (None stands for a view whose camera is not) serve as far as they go:
 
         | known                   | what happens                                                                                         |
@@ -240,11 +257,17 @@ class DepthAnything3:
             ValueError: an image, option or combination that cannot be used; the message says which and what would do.
             OSError: a file that cannot be read or written.
         """
+        writes = jax.process_index() == 0
         if export_dir is not None:
             formats.check_formats(export_format)
             formats.check_options(conf_thresh_percentile=conf_thresh_percentile, num_max_points=num_max_points)
-            formats.check_writable(export_dir)
-        views = preprocess(
+            if writes:
+                formats.check_writable(export_dir)
+        several = self.mesh is not None and jax.process_count() > 1
+        if several and not as_numpy:
+            raise ValueError("as_numpy=False leaves results on the devices, where other processes' cannot be read; leave it out")
+        read = partial(self._read_own, independent=independent) if several else preprocess
+        views = read(
             image,
             extrinsics=extrinsics,
             intrinsics=intrinsics,
@@ -266,10 +289,10 @@ class DepthAnything3:
         )
         start = time.perf_counter()
         known = KnownCameras.of(views.extrinsics, views.intrinsics)
-        result = (self._run_independent if independent else self._run_jointly)(np.asarray(views.images), known, task, as_numpy)
+        result = (self._run_independent if independent else self._run_jointly)(views.images, known, task, as_numpy)
         prediction = jax.block_until_ready(to_prediction(result, views, known, task, self.config))
         logger.info("%d images of %d × %d in %.2f s", *views.images.shape[1:4], time.perf_counter() - start)
-        if export_dir is not None:
+        if export_dir is not None and writes:
             formats.export(
                 prediction,
                 export_format,
@@ -324,7 +347,7 @@ class DepthAnything3:
         independent = task.independent
         size = self._size(views, independent)
         leading, mesh = (size, 1) if independent else (1, size), self._mesh(independent)
-        sharding = None if mesh is None else view_sharding(mesh)
+        sharding = None if mesh is None else view_sharding(mesh, leading[0])
         arguments = (stand_in.images, KnownCameras.of(stand_in.extrinsics, stand_in.intrinsics))
         arguments = jax.tree.map(lambda x: jax.ShapeDtypeStruct((*leading, *x.shape[2:]), x.dtype, sharding=sharding), arguments)
         mask = jax.ShapeDtypeStruct(leading, bool, sharding=sharding) if size > views and not independent else None
@@ -345,43 +368,55 @@ class DepthAnything3:
 
     def _mesh(self, independent: bool) -> Mesh | None:
         """The devices, which share views, or scenes where each is one image."""
-        return make_mesh(devices=self.mesh.devices.flat) if self.mesh is not None and independent else self.mesh
+        return scenes_mesh(self.mesh) if self.mesh is not None and independent else self.mesh
 
-    def _call(self, images: np.ndarray, known: KnownCameras, mask: np.ndarray | None, task: Task) -> Result:
+    def _rows(self, count: int, independent: bool) -> list[np.ndarray]:
+        """Which of so many views go through the network together, (scenes, views) each time; what a size lacks is the last one again."""
+        size = self._size(count, independent)
+        starts = range(0, count, size) if independent else [0]
+        rows = [np.minimum(np.arange(start, start + size), count - 1) for start in starts]
+        return [some[:, None] if independent else some[None] for some in rows]
+
+    def _read_own(self, image: Any, *, independent: bool, **options: Any) -> Views:
+        """As `preprocess`, but that this process reads those images alone that its devices see."""
+        images = image if isinstance(image, list | tuple) else [image] if isinstance(image, str | pathlib.Path) else list(image)
+        mesh = self._mesh(independent)
+        own = {row for rows in self._rows(len(images), independent) for row in own_rows(rows, mesh)}
+        return read_own(images, sorted(own), **options)
+
+    def _call(
+        self, images: np.ndarray | OwnImages, known: KnownCameras, rows: np.ndarray, task: Task, mask: np.ndarray | None = None
+    ) -> Result:
+        """The program on those views of (1, N, …) that `rows` (scenes, views) names; `mask` says which of them are views."""
         mesh = self._mesh(task.independent)
-        arguments = (images, known, mask)
+
+        def pick(place: tuple[slice, ...]) -> tuple:
+            some = rows[place]
+            pixels = images.views(some) if isinstance(images, OwnImages) else images[0][some]
+            return pixels, jax.tree.map(lambda x: x[0][some], known), None if mask is None else mask[place]
+
         if mesh is not None:
-            arguments = jax.device_put(arguments, view_sharding(mesh))
+            arguments = put_views(pick, rows.shape, mesh)
+        else:  # without a copy where they are all
+            arguments = (images, known, None) if rows.shape == images.shape[:2] else pick(np.s_[:, :])
         return self._program(task)(self.params, *arguments, task=task, mesh=mesh)
 
-    def _run_jointly(self, images: np.ndarray, known: KnownCameras, task: Task, as_numpy: bool) -> Result:
+    def _run_jointly(self, images: np.ndarray | OwnImages, known: KnownCameras, task: Task, as_numpy: bool) -> Result:
         """All views of (1, S, H, W, 3) as one scene, filled up to a size that is compiled for."""
         count = images.shape[1]
-        size, mask = self._size(count, independent=False), None
-        if size > count:  # with the last view, for anything finite will do
-            rows = np.minimum(np.arange(size), count - 1)
-            images, known = jax.tree.map(lambda x: x[:, rows], (images, known))
-            mask = (np.arange(size) < count)[None]
-        result = self._call(images, known, mask, task)
-        return (jax.device_get(result) if as_numpy else result).first(count)
+        (rows,) = self._rows(count, independent=False)
+        size = rows.shape[1]
+        mask = (np.arange(size) < count)[None] if size > count else None
+        result = self._call(images, known, rows, task, mask)
+        return (fetch(result, self.mesh) if as_numpy else result).first(count)
 
-    def _run_independent(self, images: np.ndarray, known: KnownCameras, task: Task, as_numpy: bool) -> Result:
+    def _run_independent(self, images: np.ndarray | OwnImages, known: KnownCameras, task: Task, as_numpy: bool) -> Result:
         """Each view of (1, S, H, W, 3) as a scene of one view; groups of one size, so that one program serves all."""
-        scenes = jax.tree.map(lambda views: views[0][:, None], (images, known))
         count = images.shape[1]
-        group = self._size(count, independent=True)
-        results = []
-        for start in range(0, count, group):
-            rows = np.minimum(np.arange(start, start + group), count - 1)
-            out = self._call(*jax.tree.map(itemgetter(rows), scenes), None, task)
-            out = jax.device_get(out) if as_numpy else out
-            results.append(jax.tree.map(itemgetter(slice(count - start)), out))
+        results, left = [], count
+        for rows in self._rows(count, independent=True):
+            out = self._call(images, known, rows, task)
+            out = fetch(out, self._mesh(independent=True)) if as_numpy else out
+            results.append(jax.tree.map(itemgetter(slice(left)), out))
+            left -= len(rows)
         return jax.tree.map(lambda *leaves: (np if as_numpy else jnp).concatenate(leaves), *results)
-
-
-def _check_mesh(mesh: Mesh) -> None:
-    if batch_parts(mesh) > 1:
-        raise ValueError(
-            f"the mesh {dict(mesh.shape)} shares scenes, and inference has one, whose views are shared along `view`: "
-            f"make_mesh(1, view={mesh.size})"
-        )

@@ -13,14 +13,14 @@ from flax import linen as nn
 from jax import lax
 
 from da3jax.config import PATCH_SIZE, BackboneConfig
-from da3jax.models.by_views import as_function, room_for
+from da3jax.models.by_views import as_function, room_for, with_whole_params
 from da3jax.models.layers import Attend, Block, layer_norm
 from da3jax.models.reference_view import select_reference_view
 from da3jax.models.stacking import Segment, scan_plan
 from da3jax.ops.attention import attention
 from da3jax.ops.position_embedding import resize_position_embedding
 from da3jax.ops.rope import Rotation, cross_view_rotation, in_view_rotation
-from da3jax.parallel import all_views, own_views
+from da3jax.parallel import Axis, all_views, own_views
 
 Keep = Callable[[jax.Array, jax.Array], Any]
 """What is kept of the last in-view output and a block's own, for a group of views: arrays (B, S, …), or None."""
@@ -50,7 +50,7 @@ def run_block(
     dtype: jnp.dtype,
     remat: bool,
     grouped: bool,
-    view_axis: str | None,
+    view_axis: Axis | None,
     index: int,
     name: str,
     x: jax.Array,
@@ -81,6 +81,7 @@ def run_block(
         view_axis=view_axis,
         name=name,
     )
+    block = with_whole_params(block, x)
     rotates = config.rope_start != -1 and index >= config.rope_start
     # Between two cross-view blocks there is always an in-view one.
     of_both = keep if cross_view else lambda before, after: keep(after, after)
@@ -120,7 +121,7 @@ class Backbone(nn.Module):
     dtype: jnp.dtype = jnp.float32
     remat: bool = False
     grouped: bool = True
-    view_axis: str | None = None
+    view_axis: Axis | None = None
 
     @nn.compact
     def __call__(

@@ -12,6 +12,8 @@ from flax import linen as nn
 from jax import lax
 from jax.export import is_symbolic_dim
 
+from da3jax.parallel import has_parts, put_together
+
 ON_CPU = 1024
 """Tokens that a CPU takes at a time, of a view of 504 × 378 or of many small ones: their maps then stay near the cache."""
 ON_ACCELERATORS = 7168
@@ -75,3 +77,11 @@ def as_function(module: nn.Module, method: str | Callable[..., Any] = "__call__"
         return getattr(module, method) if isinstance(method, str) else partial(method, module)
     unbound, variables = module.unbind()
     return partial(unbound.apply, variables, method=method)
+
+
+def with_whole_params(module: nn.Module, after: jax.Array) -> nn.Module:
+    """The module; where devices split its parameters, with those put together, once `after` is there."""
+    if module.is_initializing() or not has_parts(module.variables):
+        return module
+    unbound, variables = module.unbind()
+    return unbound.bind(put_together(variables, after))

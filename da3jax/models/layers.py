@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from functools import partial
 from typing import Any
@@ -10,14 +11,17 @@ import jax
 import jax.numpy as jnp
 from einops import rearrange
 from flax import linen as nn
+from jax import lax
 
 from da3jax.models.by_views import by_views, room, room_for, views_at_a_time
-from da3jax.ops.attention import attention, tokens_first
+from da3jax.ops.attention import attention, partial_attention, tokens_first
 from da3jax.ops.rope import Rotation, rotate
-from da3jax.parallel import all_views
+from da3jax.parallel import Axis, all_views, ring_attention, ring_is_better
 
 Attend = Callable[..., jax.Array]
 """`(q, k, v, mask=None)` as `da3jax.ops.attention.attention`."""
+
+_VIEWS_FIRST = "b s n h d"
 
 _weights = nn.initializers.truncated_normal(0.02)
 
@@ -83,7 +87,11 @@ class Attention(nn.Module):
 
     def __call__(self, q: jax.Array, k: jax.Array, v: jax.Array, mask: jax.Array | None = None) -> jax.Array:
         """What the queries see, their tokens as in q: (…, C). Across views keys and values may be of more views."""
-        return self.proj(rearrange(self.attend(q, k, v, mask), "b n h d -> b n (h d)"))
+        return self.project(self.attend(q, k, v, mask))
+
+    def project(self, attended: jax.Array) -> jax.Array:
+        """What the queries see by head (B, N, H, D), to (B, N, C)."""
+        return self.proj(rearrange(attended, "b n h d -> b n (h d)"))
 
 
 class Mlp(nn.Module):
@@ -131,7 +139,7 @@ class Block(nn.Module):
     dtype: jnp.dtype = jnp.float32
     remat: bool = False
     grouped: bool = True
-    view_axis: str | None = None
+    view_axis: Axis | None = None
 
     def setup(self):
         self.norm1, self.norm2 = layer_norm(self.norm_epsilon), layer_norm(self.norm_epsilon)
@@ -150,7 +158,7 @@ class Block(nn.Module):
 
         `mask` says which keys count, (B, S · N) in a cross-view block.
         """
-        seen, order = (), ""
+        seen, order, attended = (), "", ()
         batch, views, tokens, width = x.shape
         in_groups = partial(by_views, group=views_at_a_time(views, batch * tokens) if self.grouped else views, remat=self.remat)
         if self.cross_view and (self.view_axis is not None or in_groups.keywords["group"] != views):
@@ -158,26 +166,52 @@ class Block(nn.Module):
             order = "b s n h d" if tokens_first(self.dtype) else "b h s n d"
             axis = order.replace(" ", "").index("s")
             sizes = {"b": batch, "s": views, "n": tokens, "h": self.num_heads, "d": width // self.num_heads}
-            empty = room([sizes[letter] for letter in order.split()], self.dtype, x)
+            devices = 1 if self.view_axis is None else lax.axis_size(self.view_axis)
+            gathered = 2 * devices * math.prod(sizes.values()) * jnp.dtype(self.dtype).itemsize if devices > 1 else 0
+            in_turn = self.attend is attention and ring_is_better(gathered, devices, tokens_first(self.dtype))
+            parts, orders, axes = "kv", [order] * 2, [axis] * 2
+            if in_turn:
+                parts, orders, axes = "qkv", [_VIEWS_FIRST, *orders], [1, *axes]
 
-            def keys_and_values(block: Block, parts: tuple):
-                heads = block.attn.heads(block.norm1(parts[0]), rotation, "kv")
-                return parts[0], *(rearrange(y, f"b (s n) h d -> {order}", n=tokens) for y in heads)
+            def make_heads(block: Block, arrays: tuple):
+                heads = block.attn.heads(block.norm1(arrays[0]), rotation, parts)
+                return arrays[0], *(rearrange(y, f"b (s n) h d -> {order}", n=tokens) for y, order in zip(heads, orders, strict=True))
 
-            _, *seen = in_groups(keys_and_values, self, (x, empty, empty), (1, axis, axis))
+            rooms = [room([sizes[letter] for letter in order.split()], self.dtype, x) for order in orders]
+            _, *seen = in_groups(make_heads, self, (x, *rooms), (1, *axes))
+            if in_turn:
+                q, *seen = seen
+                attended, seen = [self._ring(q, seen, order, mask)], ()
             seen = [all_views(y, self.view_axis, axis) for y in seen]
 
         def run(block: Block, parts: tuple):
-            part = parts[0]
-            heads = block.attn.heads(block.norm1(part), rotation, "q" if seen else "qkv")
-            # Not before the loop, where XLA could not tell that attention swaps the axes back.
-            all_views = [rearrange(y, f"{order} -> b (s n) h d") for y in seen]
-            attended = block.attn(*heads, *all_views, mask=mask)
-            after = part + block.ls1(attended.reshape(part.shape))
+            part, _, *attended = parts
+            if attended:
+                update = block.attn.project(rearrange(attended[0], "b s n h d -> b (s n) h d"))
+            else:
+                heads = block.attn.heads(block.norm1(part), rotation, "q" if seen else "qkv")
+                # Not before the loop, where XLA could not tell that attention swaps the axes back.
+                all_views = [rearrange(y, f"{order} -> b (s n) h d") for y in seen]
+                update = block.attn(*heads, *all_views, mask=mask)
+            after = part + block.ls1(update.reshape(part.shape))
             after = after + block.ls2(block.mlp(block.norm2(after)))
-            return after, keep(part, after)
+            return after, keep(part, after), *attended
 
-        return in_groups(run, self, (x, room_for(keep, x, x)))
+        return in_groups(run, self, (x, room_for(keep, x, x), *attended))[:2]
+
+    def _ring(self, q: jax.Array, keys_values: list[jax.Array], order: str, mask: jax.Array | None) -> jax.Array:
+        """What queries (B, S, N, H, D) see of the keys of all devices, like them but float32; keys and values lie in `order`."""
+        group = views_at_a_time(q.shape[1], q.shape[0] * q.shape[2])
+        queries = rearrange(q, "b (groups s) n h d -> groups b (s n) h d", s=group)
+
+        def attend(keys_values: list[jax.Array], mask: jax.Array | None) -> tuple[jax.Array, jax.Array]:
+            def attend_group(q: jax.Array) -> tuple[jax.Array, jax.Array]:
+                return partial_attention(q, *(rearrange(y, f"{order} -> b (s n) h d") for y in keys_values), mask)
+
+            return lax.map(attend_group, queries)
+
+        out = ring_attention(attend, keys_values, mask, self.view_axis)
+        return rearrange(out, "groups b (s n) h d -> b (groups s) n h d", s=group)
 
     def queries_and_keys(self, x: jax.Array, rotation: Rotation | None = None) -> tuple[jax.Array, jax.Array]:
         """By what tokens (B, S, N, C) find each other in this block, each (B, S, N, H, D)."""

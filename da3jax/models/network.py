@@ -24,7 +24,7 @@ from da3jax.models.on_mesh import apply_on_mesh
 from da3jax.models.sky import fill_sky
 from da3jax.models.stacking import is_stacked, unstack_layers
 from da3jax.ops.attention import attention
-from da3jax.parallel import VIEW_AXIS, all_views, own_views
+from da3jax.parallel import Axis, all_views, own_views
 from da3jax.schema import one_of
 from da3jax.types import NetworkOutput, Params
 
@@ -45,7 +45,7 @@ class Network(nn.Module):
         remat: whether a gradient computes the values inside blocks and heads again, rather than keep them: less memory, more time.
         grouped: whether views go through blocks and heads in groups, so that little beyond keys and values grows with their number; a
             gradient without `remat` keeps the inner values of all views anyway, and on accelerators is faster without.
-        view_axis: inside `jax.shard_map`, the axis of the mesh over which the views of a scene lie; None where a device has them all.
+        view_axis: inside `jax.shard_map`, the axes of the mesh over which the views of a scene lie; None where a device has them all.
     """
 
     config: ModelConfig
@@ -56,7 +56,7 @@ class Network(nn.Module):
     grouped: bool = True
     in_view_attention: Attend = attention
     cross_view_attention: Attend = attention
-    view_axis: str | None = None
+    view_axis: Axis | None = None
 
     def setup(self):
         config = self.config
@@ -172,7 +172,7 @@ class NestedNetwork(nn.Module):
     stacked: bool = False
     remat: bool = False
     grouped: bool = True
-    view_axis: str | None = None
+    view_axis: Axis | None = None
 
     def setup(self):
         shared = {name: getattr(self, name) for name in ("dtype", "stacked", "remat", "grouped", "view_axis")}
@@ -262,9 +262,9 @@ def forward(
         "attention_layers": attention_layers,
         "on_host": on_host,
     }
+    network = build_network(config, dtype=dtype, stacked=stacked)
     if mesh is None:
-        return build_network(config, dtype=dtype, stacked=stacked).apply({"params": params}, *arguments, **options)
-    network = build_network(config, dtype=dtype, stacked=stacked, view_axis=VIEW_AXIS)
+        return network.apply({"params": params}, *arguments, **options)
     return apply_on_mesh(network, params, *arguments, mesh=mesh, **options)
 
 

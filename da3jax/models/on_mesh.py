@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+import re
 from typing import Any
 
 import jax
@@ -9,8 +11,10 @@ import jax.numpy as jnp
 from flax import linen as nn
 from jax.sharding import Mesh, PartitionSpec
 
-from da3jax.parallel import BATCH_AXES, VIEW_AXIS, batch_parts
+from da3jax.parallel import as_parts, axes_for, fsdp_shardings
 from da3jax.types import NetworkOutput, Params
+
+_BLOCK = re.compile(r"\bbackbone/(blocks|segment)_\d+/")
 
 
 def apply_on_mesh(
@@ -25,32 +29,33 @@ def apply_on_mesh(
     view_mask: jax.Array | None = None,
     **options: Any,
 ) -> NetworkOutput:
-    """What `network`, whose `view_axis` is `VIEW_AXIS`, gives for arguments as `da3jax.forward` takes them.
+    """What `network` gives for arguments as `da3jax.forward` takes them.
 
-    Every device has all parameters, and of images and all that is as large its own views. Those tell each other keys and values, block by
-    block, and what is small: class tokens for the choice of the reference view, known cameras, and depth where sky is filled. Views that
-    do not divide are filled up with masked ones.
+    A device has its own views of images and all that is as large. Views tell each other keys and values, block by block, and what is small:
+    class tokens for the choice of the reference view, known cameras, and depth where sky is filled. Those that do not divide are filled up
+    with masked ones. Parameters that are split over `fsdp` are put together a block of the backbone at a time.
 
     Raises:
-        ValueError: scenes that do not divide among the devices that share them.
+        ValueError: scenes that do not divide among the devices that share them, or a mesh with other axes than ours.
     """
     scenes, views = images.shape[:2]
-    scene_parts, view_parts = batch_parts(mesh), mesh.shape[VIEW_AXIS]
-    if scenes % scene_parts:
-        raise ValueError(f"{scenes} scenes do not divide among the {scene_parts} parts of the mesh's {' × '.join(BATCH_AXES)}")
-    if missing := -views % view_parts:
+    scene_axes, view_axes = axes_for(mesh, scenes)
+    if missing := -views % math.prod(mesh.shape[axis] for axis in view_axes):
         if view_mask is None:
             view_mask = jnp.ones((scenes, views), bool)
         view_mask = jnp.pad(view_mask, ((0, 0), (0, missing)))
         images, extrinsics, intrinsics = jax.tree.map(  # the last view again: something finite
             lambda x: jnp.pad(x, ((0, 0), (0, missing), *((0, 0),) * (x.ndim - 2)), mode="edge"), (images, extrinsics, intrinsics)
         )
+    network = network.clone(view_axis=tuple(axis for axis in view_axes if mesh.shape[axis] > 1) or None)
+    param_specs = jax.tree.map(lambda sharding: sharding.spec, fsdp_shardings(params, mesh))
 
     def run(params: Params, images: jax.Array, cameras: tuple, conditioned: jax.Array | None, view_mask: jax.Array | None) -> NetworkOutput:
+        params = as_parts(params, param_specs, later=_BLOCK.search)
         return network.apply({"params": params}, images, *cameras, conditioned=conditioned, view_mask=view_mask, **options)
 
-    of_scenes, of_views = PartitionSpec(BATCH_AXES), PartitionSpec(BATCH_AXES, VIEW_AXIS)
-    specs = (PartitionSpec(), of_views, of_views, of_scenes, of_views)
+    of_scenes, of_views = PartitionSpec(scene_axes), PartitionSpec(scene_axes, view_axes)
+    specs = (param_specs, of_views, of_views, of_scenes, of_views)
     # Not left to the partitioner, which does not see through the loops over views and heads, and would gather queries too.
     sharded = jax.shard_map(run, mesh=mesh, in_specs=specs, out_specs=of_views, check_vma=False)
     output = sharded(params, images, (extrinsics, intrinsics), conditioned, view_mask)

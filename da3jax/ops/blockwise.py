@@ -14,12 +14,12 @@ from jax.export import is_symbolic_dim
 QUERY_BLOCK, KEY_BLOCK = 512, 2048
 """Queries and keys whose scores are held together."""
 
-_LOWEST = -1e30
+LOWEST = -1e30
 """Stands for minus infinity, whose difference to itself is no number."""
 
 
-def blockwise_attention(q: jax.Array, k: jax.Array, v: jax.Array, mask: jax.Array | None = None) -> jax.Array:
-    """As `da3jax.ops.attention.attention`, whose softmax it puts together block by block (Rabe and Staats 2021, arXiv:2112.05682).
+def blockwise_attention(q: jax.Array, k: jax.Array, v: jax.Array, mask: jax.Array | None = None) -> tuple[jax.Array, jax.Array]:
+    """As `da3jax.ops.attention.partial_attention`, whose softmax it puts together block by block (Rabe and Staats 2021, arXiv:2112.05682).
 
     A symbolic number of keys is a multiple of the number of queries: the tokens of all views and of one.
     """
@@ -31,11 +31,11 @@ def blockwise_attention(q: jax.Array, k: jax.Array, v: jax.Array, mask: jax.Arra
     padded = jnp.pad(q, ((0, 0), (0, 0), (0, blocks * size - tokens), (0, 0)))
     queries = rearrange(padded, "b h (blocks n) d -> blocks b h n d", blocks=blocks)
     key_block = tokens if is_symbolic_dim(k.shape[2]) else min(KEY_BLOCK, k.shape[2])
-    out = lax.map(lambda block: _attend(block, k, v, mask, key_block), queries)
-    return rearrange(out, "blocks b h n d -> b (blocks n) h d")[:, :tokens]
+    out, total = lax.map(lambda block: _attend(block, k, v, mask, key_block), queries)
+    return rearrange(out, "blocks b h n d -> b (blocks n) h d")[:, :tokens], rearrange(total, "blocks b h n -> b (blocks n) h")[:, :tokens]
 
 
-def _attend(q: jax.Array, k: jax.Array, v: jax.Array, mask: jax.Array | None, size: int) -> jax.Array:
+def _attend(q: jax.Array, k: jax.Array, v: jax.Array, mask: jax.Array | None, size: int) -> tuple[jax.Array, jax.Array]:
     """A block of scaled queries (B, H, N, D) to all keys (B, H, M, D), `size` of them at a time."""
     product = partial(jnp.einsum, preferred_element_type=jnp.float32)
     keys = k.shape[2]
@@ -49,7 +49,7 @@ def _attend(q: jax.Array, k: jax.Array, v: jax.Array, mask: jax.Array | None, si
         if mask is not None:
             counts &= lax.dynamic_slice_in_dim(mask, start, size, axis=1)
         counts = counts[:, None, None]
-        scores = jnp.where(counts, product("bhnd,bhmd->bhnm", q, some_k), _LOWEST)
+        scores = jnp.where(counts, product("bhnd,bhmd->bhnm", q, some_k), LOWEST)
         new = jnp.maximum(largest, scores.max(axis=-1))
         weights = jnp.where(counts, jnp.exp(scores - new[..., None]), 0)
         shrink = jnp.exp(largest - new)
@@ -57,6 +57,7 @@ def _attend(q: jax.Array, k: jax.Array, v: jax.Array, mask: jax.Array | None, si
         return (new, total * shrink + weights.sum(axis=-1), out), None
 
     shape = q.shape[:-1]
-    nothing = (jnp.full(shape, _LOWEST), jnp.zeros(shape), jnp.zeros(q.shape))
-    (_, total, out), _ = lax.scan(step, nothing, jnp.arange(-(-keys // size)))
-    return out / total[..., None]
+    nothing = (jnp.full(shape, LOWEST), jnp.zeros(shape), jnp.zeros(q.shape))
+    (largest, total, out), _ = lax.scan(step, nothing, jnp.arange(-(-keys // size)))
+    total = jnp.maximum(total, jnp.finfo(total.dtype).tiny)  # where no key counts
+    return out / total[..., None], largest + jnp.log(total)

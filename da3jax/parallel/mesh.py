@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import Any
 
 import jax
 from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
@@ -15,8 +14,7 @@ BATCH_AXES = ("data", "fsdp")
 VIEW_AXIS = "view"
 """The views of a scene are split over it."""
 
-SMALLEST = 2**14
-"""Numbers from which on a leaf is split; below, sending it around costs more than it saves."""
+AXES = (*BATCH_AXES, VIEW_AXIS)
 
 
 def make_mesh(data: int = -1, fsdp: int = 1, view: int = 1, devices: Sequence[jax.Device] | None = None) -> Mesh:
@@ -26,7 +24,7 @@ def make_mesh(data: int = -1, fsdp: int = 1, view: int = 1, devices: Sequence[ja
         ValueError: the devices do not split that way.
     """
     devices = jax.devices() if devices is None else list(devices)
-    sizes = dict(zip((*BATCH_AXES, VIEW_AXIS), (data, fsdp, view), strict=True))
+    sizes = dict(zip(AXES, (data, fsdp, view), strict=True))
     wanted = "a mesh of " + " × ".join(f"{name} {size}" for name, size in sizes.items())
     left = [name for name, size in sizes.items() if size == -1]
     if len(left) > 1 or any(size < 1 for size in sizes.values() if size != -1):
@@ -35,8 +33,65 @@ def make_mesh(data: int = -1, fsdp: int = 1, view: int = 1, devices: Sequence[ja
     if left:
         sizes[left[0]] = len(devices) // known
     if math.prod(sizes.values()) != len(devices):
-        raise ValueError(f"{wanted} does not fit {len(devices)} devices; their product is {len(devices)}, or one is -1 for what is left")
+        raise ValueError(
+            f"{wanted} does not fit {len(devices)} devices; their product is {len(devices)}, or one is -1 for what is left: "
+            f"{_call(_fitting(sizes, len(devices)))} would do"
+        )
     return jax.make_mesh(tuple(sizes.values()), tuple(sizes), axis_types=(AxisType.Auto,) * len(sizes), devices=devices)
+
+
+def _fitting(sizes: dict[str, int], devices: int) -> dict[str, int]:
+    """The sizes with one of them changed so that they fit, the last that can be; else all along `data`."""
+    sizes = {name: max(size, 1) for name, size in sizes.items()}
+    for name in reversed(sizes):
+        others = math.prod(sizes.values()) // sizes[name]
+        if devices % others == 0:
+            return {**sizes, name: devices // others}
+    return {"data": devices}
+
+
+def _call(sizes: dict[str, int]) -> str:
+    return f"make_mesh({', '.join(f'{name}={size}' for name, size in sizes.items())})"
+
+
+def mesh_of(devices: int | Sequence[jax.Device]) -> Mesh:
+    """The mesh whose devices share the views of one scene: the first so many that there are, or those named.
+
+    Raises:
+        ValueError: there are not so many devices.
+    """
+    if isinstance(devices, int):
+        there = jax.devices()
+        if not 1 <= devices <= len(there):
+            raise ValueError(f"devices is {devices}; there are {len(there)} ({there[0].platform}), so it is from 1 to {len(there)}")
+        devices = there[:devices]
+    return make_mesh(1, view=-1, devices=devices)
+
+
+def axes_for(mesh: Mesh, scenes: int) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """Over which axes of a mesh so many scenes are shared, and over which the views of each.
+
+    Scenes over `data` and `fsdp` and views over `view`; or, of fewer scenes, these over `data` and their views over all the rest, so that
+    devices that split the parameters of one scene's network have views of it, too.
+
+    Raises:
+        ValueError: the mesh has other axes, or the scenes do not divide.
+    """
+    if tuple(mesh.axis_names) != AXES:
+        raise ValueError(f"the mesh has the axes {mesh.axis_names}; da3jax.make_mesh makes one with {AXES}")
+    if scenes % batch_parts(mesh) == 0:
+        return BATCH_AXES, (VIEW_AXIS,)
+    if scenes % mesh.shape["data"] == 0:
+        return BATCH_AXES[:1], (BATCH_AXES[1], VIEW_AXIS)
+    right = _call({"data": math.gcd(scenes, mesh.size), VIEW_AXIS: mesh.size // math.gcd(scenes, mesh.size)})
+    raise ValueError(f"{scenes} scenes do not divide among the {mesh.shape['data']} parts of the mesh's data; {right} would do")
+
+
+def scenes_mesh(mesh: Mesh) -> Mesh:
+    """The same devices sharing scenes, and not the views of one; each has the same part of parameters as before."""
+    data, fsdp, view = mesh.devices.shape
+    devices = mesh.devices.transpose(0, 2, 1).reshape(data * view, fsdp, 1)
+    return Mesh(devices, AXES, axis_types=(AxisType.Auto,) * len(AXES))
 
 
 def batch_sharding(mesh: Mesh) -> NamedSharding:
@@ -44,9 +99,9 @@ def batch_sharding(mesh: Mesh) -> NamedSharding:
     return NamedSharding(mesh, PartitionSpec(BATCH_AXES))
 
 
-def view_sharding(mesh: Mesh) -> NamedSharding:
-    """Of arrays whose first axes are the scenes and their views."""
-    return NamedSharding(mesh, PartitionSpec(BATCH_AXES, VIEW_AXIS))
+def view_sharding(mesh: Mesh, scenes: int) -> NamedSharding:
+    """Of arrays whose first axes are so many scenes and their views."""
+    return NamedSharding(mesh, PartitionSpec(*axes_for(mesh, scenes)))
 
 
 def whole(mesh: Mesh) -> NamedSharding:
@@ -55,19 +110,5 @@ def whole(mesh: Mesh) -> NamedSharding:
 
 
 def batch_parts(mesh: Mesh) -> int:
-    """Among how many parts of a mesh scenes are shared."""
+    """Among how many parts of a mesh scenes are shared, where there are enough of them."""
     return math.prod(mesh.shape[axis] for axis in BATCH_AXES)
-
-
-def fsdp_shardings(tree: Any, mesh: Mesh) -> Any:
-    """A sharding for each leaf that has a shape: large ones are split over `fsdp` along the longest axis that it divides, others whole."""
-    parts = mesh.shape["fsdp"]
-
-    def sharding(leaf: Any) -> NamedSharding:
-        axes = [axis for axis, size in enumerate(leaf.shape) if size % parts == 0]
-        if parts == 1 or leaf.size < SMALLEST or not axes:
-            return NamedSharding(mesh, PartitionSpec())
-        axis = max(axes, key=lambda axis: leaf.shape[axis])
-        return NamedSharding(mesh, PartitionSpec(*(None,) * axis, "fsdp"))
-
-    return jax.tree.map(sharding, tree)

@@ -8,13 +8,16 @@ from __future__ import annotations
 import jax
 from jax import lax
 
+Axis = str | tuple[str, ...]
+"""One axis of a mesh, or several that count as one."""
 
-def all_views(x: jax.Array, axis: str | None, dim: int = 1) -> jax.Array:
+
+def all_views(x: jax.Array, axis: Axis | None, dim: int = 1) -> jax.Array:
     """The views of all devices along `dim`, of those of this one."""
     return x if axis is None else lax.all_gather(x, axis, axis=dim, tiled=True)
 
 
-def own_views(x: jax.Array, axis: str | None, dim: int = 1) -> jax.Array:
+def own_views(x: jax.Array, axis: Axis | None, dim: int = 1) -> jax.Array:
     """This device's part of all views along `dim`."""
     if axis is None:
         return x

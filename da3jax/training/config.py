@@ -20,10 +20,14 @@ from da3jax.training.optimizer import OptimizerConfig
 
 @dataclass(frozen=True)
 class MeshConfig:
-    """Devices that share a batch: `data` × `fsdp`, -1 for what is left. Parameters and optimiser are split over `fsdp`."""
+    """Devices that share a batch: `data` × `fsdp` its scenes, `view` the views of each; -1 for what is left.
+
+    Parameters and optimiser are split over `fsdp`. `view` is of one process's devices.
+    """
 
     data: int = -1
     fsdp: int = 1
+    view: int = 1
 
 
 @dataclass(frozen=True)

@@ -23,7 +23,7 @@ from da3jax.config import NestedConfig
 from da3jax.models import init_params, stack_layers, unstack_layers
 from da3jax.outputs import check_writable
 from da3jax.outputs.atomic import atomic
-from da3jax.parallel import batch_sharding, fsdp_shardings, make_mesh
+from da3jax.parallel import batch_parts, batch_sharding, fsdp_shardings, make_mesh
 from da3jax.training.checkpoints import Checkpoints
 from da3jax.training.config import TrainConfig, differences, load_train_config, save_train_config
 from da3jax.training.data import Batch, Batches, realise
@@ -75,7 +75,7 @@ def train(config: TrainConfig, *, report: Report = lambda step, metrics: None) -
     if finished.exists():
         logger.info("all %d steps are taken already", config.steps)
         return finished
-    mesh = make_mesh(config.mesh.data, config.mesh.fsdp)
+    mesh = make_mesh(config.mesh.data, config.mesh.fsdp, config.mesh.view)
     with contextlib.ExitStack() as stack:
         if jax.process_index() == 0:
             stack.enter_context(alone_in(folder))
@@ -83,7 +83,7 @@ def train(config: TrainConfig, *, report: Report = lambda step, metrics: None) -
             Batches(
                 config.data,
                 seed=config.seed,
-                multiple_of=mesh.size * config.optimizer.accumulate,
+                multiple_of=batch_parts(mesh) * config.optimizer.accumulate,
                 process_index=jax.process_index(),
                 process_count=jax.process_count(),
             )

@@ -11,13 +11,13 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 from jax import lax
-from jax.sharding import Mesh, PartitionSpec
+from jax.sharding import Mesh
 
 from da3jax.config import ModelConfig
 from da3jax.geometry import normalize_poses
-from da3jax.models import build_network
+from da3jax.models import apply_on_mesh, build_network
 from da3jax.models.sky import SKY_THRESHOLD
-from da3jax.parallel import BATCH_AXES, batch_sharding
+from da3jax.parallel import batch_sharding
 from da3jax.training.data import AugmentConfig, Batch, augment, normalize_images
 from da3jax.training.losses import LossConfig, Targets, draw_pose_conditioning, supervise, total_loss
 from da3jax.training.optimizer import OptimizerConfig, Schedule, join, split
@@ -40,11 +40,11 @@ def make_forward(
     attention_layers: Sequence[int] = (),
     outputs: Sequence[str] | None = None,
 ) -> Forward:
-    """The network for training: each device takes its scenes of a batch; the first view is the reference; sky is not filled.
+    """The network for training: devices take scenes of a batch, or views of them; the first view is the reference; sky is not filled.
 
     `feature_layers` are blocks whose features a loss looks at, `attention_layers` those of whose queries and keys, `outputs` what else is
-    looked at, None for all that the network has. Parameters that are split over devices are put together leaf by leaf, and their gradients
-    split again.
+    looked at, None for all that the network has. Parameters that are split over devices are put together block by block, and their
+    gradients split again.
     """
     grouped = remat or jax.default_backend() == "cpu"
     network = build_network(config, dtype=dtype, stacked=stacked, remat=remat, grouped=grouped, sky_fill=False)
@@ -53,11 +53,9 @@ def make_forward(
         extrinsics, intrinsics = cameras or (None, None)
         layers = {"export_feat_layers": feature_layers, "attention_layers": attention_layers}
         options = {"conditioned": conditioned, "ref_view_strategy": "first", "outputs": outputs}
-        return network.apply({"params": params}, images, extrinsics, intrinsics, **options, **layers)
+        return apply_on_mesh(network, params, images, extrinsics, intrinsics, mesh=mesh, **options, **layers)
 
-    of_scenes = PartitionSpec(BATCH_AXES)
-    # Not left to the partitioner, which does not see through the loops over views and heads.
-    return jax.shard_map(forward, mesh=mesh, in_specs=(PartitionSpec(), *(of_scenes,) * 3), out_specs=of_scenes, check_vma=False)
+    return forward
 
 
 def make_loss(
@@ -116,7 +114,7 @@ def make_train_step(
         optimizer: of the trainable parameters.
         config: whose `freeze`, `accumulate` and `ema` count here.
         steps: of the whole run.
-        mesh: the devices; a batch's scenes are a multiple of their number times `config.accumulate`.
+        mesh: the devices; a batch's scenes are a multiple of how many share them, times `config.accumulate`.
         shardings: of the state.
     """
     schedule = jax.tree.map(np.float32, Schedule.of(config, steps))

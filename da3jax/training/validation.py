@@ -12,7 +12,7 @@ from jax.experimental.multihost_utils import process_allgather
 from jax.sharding import Mesh
 
 from da3jax.evaluation.metrics import depth_metrics, pose_auc, pose_errors
-from da3jax.parallel import batch_sharding
+from da3jax.parallel import batch_parts, batch_sharding
 from da3jax.training.config import TrainConfig
 from da3jax.training.data import AugmentConfig, Batch, Batches, normalize_images, realise
 from da3jax.training.losses import canonical_depth, total_loss
@@ -39,7 +39,8 @@ def make_validation(config: TrainConfig, forward: Forward, mesh: Mesh) -> Callab
     data = dataclasses.replace(settings.data, augment=AugmentConfig(crop=(1.0, 1.0)))
 
     processes = {"process_index": jax.process_index(), "process_count": jax.process_count()}
-    batches = Batches(data, seed=settings.seed, multiple_of=mesh.size, **processes)  # here, so that what is wrong is said before training
+    # Here, so that what is wrong is said before training.
+    batches = Batches(data, seed=settings.seed, multiple_of=batch_parts(mesh), **processes)
     start = batches.get_state()
 
     @jax.jit

@@ -29,6 +29,20 @@ def sharding_of(path: str, shape: tuple[int, ...], shardings: Shardings) -> jax.
     return shardings(path, shape)
 
 
-def place(array: np.ndarray, path: str, shardings: Shardings) -> jax.Array:
-    """`array` on its device or devices."""
-    return jax.device_put(array, sharding_of(path, array.shape, shardings))
+def place(array: np.ndarray, path: str, shardings: Shardings, read: Callable[[np.ndarray], np.ndarray] = np.asarray) -> jax.Array:
+    """`array` on its device or devices, each of which gets its part alone.
+
+    `read` is called with those parts that devices of this process hold, each once; of an array that is mapped from a file no other is read.
+    """
+    sharding = sharding_of(path, array.shape, shardings)
+    if sharding is None:
+        return jax.device_put(read(array))
+    parts: dict[str, np.ndarray] = {}
+
+    def part(index: tuple[slice, ...]) -> np.ndarray:
+        name = str(index)
+        if name not in parts:
+            parts[name] = read(array[index])
+        return parts[name]
+
+    return jax.make_array_from_callback(array.shape, sharding, part)

@@ -38,6 +38,8 @@ DTYPES = tuple(STORED_AS.values())
 def load(folder: pathlib.Path, *, shardings: Shardings = None) -> tuple[Params, Config]:
     """Parameters and configuration of a released folder, tensor by tensor: no more than one is in memory twice.
 
+    Where `shardings` split a leaf, a process reads those parts of its tensor that its own devices hold.
+
     Args:
         folder: holds `model.safetensors` and `config.json`.
         shardings: where the leaves go, as `da3jax.weights.placement.place` takes it.
@@ -49,6 +51,7 @@ def load(folder: pathlib.Path, *, shardings: Shardings = None) -> tuple[Params, 
     config, tensors, stored = check(folder)
     path = folder / WEIGHTS
     leaves, not_finite, unequal = {}, [], []
+    offsets = data_offsets(path)
     by_key = {tensor.key: leaf_path for leaf_path, tensor in tensors.items()}
     shared = shared_norm_keys(config)
     for key in stored:
@@ -57,11 +60,17 @@ def load(folder: pathlib.Path, *, shardings: Shardings = None) -> tuple[Params, 
                 unequal.append(key)
             continue
         leaf_path = by_key[key]
-        ours = _ours(path, tensors[leaf_path])
-        if not np.isfinite(ours).all():
+        tensor, finite = tensors[leaf_path], []
+
+        def read(part: np.ndarray, finite: list = finite) -> np.ndarray:
+            finite.append(np.isfinite(part).all())
+            return np.array(part, np.float32, order="C")
+
+        stands = tensor.to_ours(map_tensor(path, offsets[key], *stored[key]))
+        leaves[leaf_path] = place(stands, "/".join(leaf_path), shardings, read).block_until_ready()
+        if not all(finite):
             not_finite.append(key)
-        leaves[leaf_path] = place(ours, "/".join(leaf_path), shardings).block_until_ready()
-        del ours  # before the next one is read
+        del stands  # pages once read stay in memory as long as the mapping does
     raise_faults(path, config.name, {"not finite (NaN or infinite)": not_finite, "different from level 0, whose norm they share": unequal})
     return traverse_util.unflatten_dict(leaves), config
 
@@ -205,8 +214,18 @@ def read_tensor(path: pathlib.Path, key: str) -> np.ndarray:
         return file.get_tensor(key)
 
 
-def _ours(path: pathlib.Path, tensor: Tensor) -> np.ndarray:
-    return np.ascontiguousarray(tensor.to_ours(read_tensor(path, tensor.key)), np.float32)
+def data_offsets(path: pathlib.Path) -> dict[str, int]:
+    """Where each tensor's bytes begin in a file whose header is sound."""
+    with path.open("rb") as file:
+        length = int.from_bytes(file.read(8), "little")
+        header = json.loads(file.read(length))
+    return {key: 8 + length + entry["data_offsets"][0] for key, entry in header.items() if key != "__metadata__"}
+
+
+def map_tensor(path: pathlib.Path, offset: int, shape: tuple[int, ...], dtype: str) -> np.ndarray:
+    """One tensor as it stands in the file, of which nothing is read before it is looked at."""
+    stored = np.dtype(jnp.dtype(next(name for name, there in STORED_AS.items() if there == dtype))).newbyteorder("<")
+    return np.memmap(path, stored, "r", offset, shape)
 
 
 def _faults(stored: dict[str, tuple[tuple[int, ...], str]], tensors: dict[Any, Tensor], config: Config) -> dict[str, list[str]]:

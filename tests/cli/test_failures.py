@@ -1,5 +1,6 @@
 """What the library refuses is one sentence on stderr; a fault of ours keeps its traceback."""
 
+import jax
 import pytest
 import typer
 
@@ -26,3 +27,15 @@ def test_another_exception_passes(capsys, error):
     with pytest.raises(type(error)), failures_in_a_sentence():
         raise error
     assert capsys.readouterr() == ("", "")
+
+
+def test_a_failure_of_the_runtime_is_one_of_other_processes_only_where_there_are_some(capsys, monkeypatch):
+    error = jax.errors.JaxRuntimeError("UNKNOWN: Gloo AllGather failed: closed\nmore")
+    with pytest.raises(jax.errors.JaxRuntimeError), failures_in_a_sentence():
+        raise error
+    monkeypatch.setattr(jax.distributed, "is_initialized", lambda: True)
+    with pytest.raises(typer.Exit) as caught, failures_in_a_sentence():
+        raise error
+    assert caught.value.exit_code == 1
+    sentence = "this process cannot go on with the others (UNKNOWN: Gloo AllGather failed: closed); one has ended, and JAX says which below"
+    assert capsys.readouterr() == ("", f"da3jax: error: {sentence}\n")

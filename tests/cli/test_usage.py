@@ -78,6 +78,10 @@ def test_defaults_are_the_official_ones_but_for_the_model_and_its_size():
         "show_cameras": "True",
         "revision": "None",
         "dtype": "None",
+        "devices": "None",
+        "coordinator": "None",
+        "num_processes": "None",
+        "process_id": "None",
     }
 
 

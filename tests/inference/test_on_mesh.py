@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 
 import da3jax
+from da3jax.parallel import fsdp
 
 SIZE = 28
 FIELDS = ("depth", "conf", "ray", "ray_conf", "extrinsics", "intrinsics", "points", "sky")
@@ -79,3 +80,23 @@ def test_what_was_compiled_ahead_is_not_compiled_again(released_dir, mesh, image
 def test_a_mesh_that_shares_scenes_is_refused(released_dir):
     with pytest.raises(ValueError, match=r"the mesh .*'data': 8.* shares scenes, .* shared along `view`: make_mesh\(1, view=8\)"):
         da3jax.DepthAnything3.from_pretrained(released_dir, mesh=da3jax.make_mesh())
+
+
+def test_devices_are_a_mesh_in_short(released_dir):
+    model = da3jax.DepthAnything3.from_pretrained(released_dir, devices=4)
+    assert dict(model.mesh.shape) == {"data": 1, "fsdp": 1, "view": 4}
+    assert da3jax.DepthAnything3.from_pretrained(released_dir, devices=jax.devices()[6:]).mesh.devices.ravel().tolist() == jax.devices()[6:]
+    with pytest.raises(ValueError, match="mesh and devices both say which devices share the views; give one of the two"):
+        da3jax.DepthAnything3.from_pretrained(released_dir, devices=4, mesh=model.mesh)
+    with pytest.raises(ValueError, match=r"devices is 9; there are 8 \(cpu\), so it is from 1 to 8"):
+        da3jax.DepthAnything3.from_pretrained(released_dir, devices=9)
+
+
+def test_split_parameters_stay_split_for_a_scene_and_for_independent_images(model, images, monkeypatch):
+    monkeypatch.setattr(fsdp, "SMALLEST", 1)
+    split = da3jax.DepthAnything3(model.params, model.config, mesh=da3jax.make_mesh(1, fsdp=4, view=2))
+    leaf = split.params["backbone"]["blocks_0"]["attn"]["qkv"]["kernel"]
+    assert leaf.addressable_shards[0].data.size * 4 == leaf.size
+    for independent in (False, True):
+        options = {"process_res": SIZE, "independent": independent, "outputs": ["depth"]}
+        assert_same(split.inference(images, **options), model.inference(images, **options))

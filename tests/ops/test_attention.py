@@ -93,7 +93,19 @@ def test_the_form_for_accelerators_is_the_same():
 
     q, k, v = operands(600, 13)
     mask = np.array([[True] * 13, [True] * 6 + [False] * 7])
-    np.testing.assert_allclose(_all_heads(q, k, v, jnp.asarray(mask)), plain(q, k, v, mask), atol=2e-6)
+    np.testing.assert_allclose(_all_heads(q, k, v, jnp.asarray(mask))[0], plain(q, k, v, mask), atol=2e-6)
+
+
+@pytest.mark.parametrize("form", ["head by head", "all heads", "blockwise"])
+def test_what_is_seen_of_two_sets_of_keys_comes_to_what_is_seen_of_both(form):
+    forms = {"head by head": dispatch._head_by_head, "all heads": dispatch._all_heads, "blockwise": blockwise.blockwise_attention}
+    q, k, v = operands(7, 12)
+    mask = np.array([[False] * 5 + [True] * 7, [True, False] * 6])  # of the first scene no key of the first set counts
+    (a, log_a), (b, log_b) = (forms[form](q, k[:, some], v[:, some], jnp.asarray(mask[:, some])) for some in np.s_[:5, 5:])
+    share = np.asarray(jax.nn.sigmoid(log_a - log_b))[..., None]
+    assert np.isfinite(a).all()
+    np.testing.assert_array_equal(share[0], 0)
+    np.testing.assert_allclose(share * a + (1 - share) * b, plain(q, k, v, mask), atol=2e-6)
 
 
 def test_cudnn_has_bfloat16_on_its_gpus_and_nothing_else(monkeypatch):

@@ -1,12 +1,10 @@
+import re
+
 import jax
 import pytest
-from jax.sharding import PartitionSpec
+from jax.sharding import AxisType, NamedSharding, PartitionSpec
 
-from da3jax.parallel import batch_sharding, fsdp_shardings, make_mesh
-
-
-def shape(*sizes):
-    return jax.ShapeDtypeStruct(sizes, "float32")
+from da3jax.parallel import axes_for, batch_sharding, make_mesh, mesh_of, scenes_mesh, view_sharding
 
 
 def test_what_is_left_goes_to_the_axis_with_minus_one():
@@ -34,10 +32,36 @@ def test_scenes_are_split_over_all_devices():
     assert batch_sharding(make_mesh(2, 4)).shard_shape((16, 3)) == (2, 3)
 
 
-def test_large_leaves_are_split_along_their_longest_axis_that_fits_and_others_are_whole():
-    tree = {"kernel": shape(128, 512), "tall": shape(1024, 130), "odd": shape(129, 131), "bias": shape(512), "step": shape()}
-    found = jax.tree.map(lambda sharding: sharding.spec, fsdp_shardings(tree, make_mesh(2, 4)))
-    whole = PartitionSpec()
-    expected = {"kernel": PartitionSpec(None, "fsdp"), "tall": PartitionSpec("fsdp"), "odd": whole, "bias": whole, "step": whole}
-    assert found == expected
-    assert {sharding.spec for sharding in jax.tree.leaves(fsdp_shardings(tree, make_mesh(8, 1)))} == {whole}
+def test_the_refusal_names_a_mesh_that_fits():
+    for axes, right in (((2, 2, 1), "make_mesh(data=2, fsdp=2, view=2)"), ((1, 1, 3), "make_mesh(data=1, fsdp=1, view=8)"),
+                        ((3, -1, 1), "make_mesh(data=4, fsdp=2, view=1)"), ((3, 3, 3), "make_mesh(data=8)")):  # fmt: skip
+        with pytest.raises(ValueError, match=rf"-1 for what is left: {re.escape(right)} would do$"):
+            make_mesh(*axes)
+
+
+def test_fewer_scenes_than_devices_share_these_for_their_views():
+    mesh = make_mesh(1, 4, 2)
+    assert axes_for(mesh, 1) == (("data",), ("fsdp", "view"))
+    assert axes_for(mesh, 8) == (("data", "fsdp"), ("view",))
+    assert view_sharding(mesh, 1).shard_shape((1, 16, 3)) == (1, 2, 3)
+    assert view_sharding(mesh, 8).shard_shape((8, 16, 3)) == (2, 8, 3)
+
+
+def test_a_mesh_with_other_axes_is_refused():
+    with pytest.raises(ValueError, match=r"the mesh has the axes \('x',\); da3jax.make_mesh makes one with \('data', 'fsdp', 'view'\)"):
+        axes_for(jax.make_mesh((8,), ("x",), axis_types=(AxisType.Auto,)), 8)
+
+
+def test_the_devices_of_one_scene():
+    assert dict(mesh_of(4).shape) == {"data": 1, "fsdp": 1, "view": 4}
+    assert mesh_of(jax.devices()[2:4]).devices.ravel().tolist() == jax.devices()[2:4]
+    for devices in (0, 9):
+        with pytest.raises(ValueError, match=rf"devices is {devices}; there are 8 \(cpu\), so it is from 1 to 8"):
+            mesh_of(devices)
+
+
+def test_a_device_that_shares_scenes_keeps_its_part_of_the_parameters():
+    mesh = make_mesh(1, 4, 2)
+    index_of = [NamedSharding(m, PartitionSpec("fsdp")).devices_indices_map((4,)) for m in (mesh, scenes_mesh(mesh))]
+    assert index_of[0] == index_of[1]
+    assert dict(scenes_mesh(mesh).shape) == {"data": 2, "fsdp": 4, "view": 1}

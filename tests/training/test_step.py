@@ -47,20 +47,21 @@ def one_device(make_run, batches):
     ("kind", "axes"),
     [
         pytest.param("sgd", (8, 1), marks=pytest.mark.slow, id="sgd-data"),
-        pytest.param("sgd", (2, 4), id="sgd-fsdp"),
+        pytest.param("sgd", (2, 4), marks=pytest.mark.slow, id="sgd-fsdp"),
+        pytest.param("sgd", (1, 4, 2), id="sgd-fsdp-view"),
         pytest.param("adamw", (2, 4), marks=pytest.mark.slow, id="adamw-fsdp"),
         pytest.param("muon", (2, 4), marks=pytest.mark.slow, id="muon-fsdp"),
     ],
 )
 def test_eight_devices_give_the_losses_of_one(one_device, make_run, batches, monkeypatch, kind, axes):
-    monkeypatch.setattr("da3jax.parallel.mesh.SMALLEST", 256)
+    monkeypatch.setattr("da3jax.parallel.fsdp.SMALLEST", 256)
     expected, _ = one_device(kind)
     run = make_run(config_of("unused", optimizer=OPTIMIZERS[kind], steps=20), make_mesh(*axes))
     found = totals(run, batches)
     assert np.mean(expected[-5:]) < 0.99 * np.mean(expected[:5])
     np.testing.assert_allclose(found[0], expected[0], rtol=1e-5)
     np.testing.assert_allclose(found, expected, rtol=1e-5 if kind == "sgd" else 1e-3)
-    if axes == (2, 4):
+    if axes != (8, 1):
         trees = [run.state.params, *(part for part in jax.tree.leaves(run.state.opt_state, is_leaf=is_params) if is_params(part))]
         kernels = [kernel for tree in trees if isinstance(kernel := tree["backbone"]["blocks_0"]["mlp"]["fc1"]["kernel"], jax.Array)]
         assert len(kernels) == {"sgd": 1, "adamw": 3, "muon": 2}[kind]

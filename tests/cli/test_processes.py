@@ -1,0 +1,130 @@
+"""Two processes with two devices each give what one gives, read what their own devices see, and do not outlive each other."""
+
+import os
+import socket
+import subprocess
+import sys
+import time
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from da3jax import DepthAnything3
+
+PROGRAM = """
+import sys
+import da3jax
+preparing = sys.modules["da3jax.inputs.preprocess"]
+from da3jax.parallel import processes
+processes.HEARTBEAT_SECONDS, processes.CONNECT_SECONDS = 5, 60
+read = preparing.read_image
+def noted(source, name=None):
+    print("reads", source, file=sys.stderr)
+    return read(source, name)
+preparing.read_image = noted
+from da3jax.cli import main
+main()
+"""
+
+ENDED = """
+import os, signal, sys, time
+import numpy as np
+from da3jax.cli.failures import failures_in_a_sentence
+from da3jax.parallel import initialize, processes
+processes.HEARTBEAT_SECONDS, processes.CONNECT_SECONDS = 5, 60
+coordinator, number, ends = sys.argv[1], int(sys.argv[2]), int(sys.argv[3])
+with failures_in_a_sentence():
+    initialize(coordinator, 2, number)
+    processes.gathered(np.array([number]))
+    if number == ends:
+        os.kill(os.getpid(), signal.SIGKILL)
+    while True:
+        processes.gathered(np.array([number]))
+"""
+
+
+def start(program, *arguments):
+    flags = "--xla_force_host_platform_device_count=2 --xla_cpu_collective_call_terminate_timeout_seconds=600"
+    return subprocess.Popen(
+        [sys.executable, "-c", program, *map(str, arguments)],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        env={**os.environ, "XLA_FLAGS": flags},
+    )
+
+
+def address():
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        return f"127.0.0.1:{free.getsockname()[1]}"
+
+
+def both(program, *arguments):
+    """(status, stdout, stderr) of processes 0 and 1 that are given the same."""
+    options = ["--coordinator", address(), "--num-processes", 2, "--process-id"]
+    running = [start(program, *arguments, *options, number) for number in (0, 1)]
+    try:
+        return [(process.returncode, *said) for process in running for said in [process.communicate(timeout=400)]]
+    finally:
+        for process in running:
+            process.kill()
+
+
+@pytest.fixture
+def photos(tmp_path):
+    """Five, one of which is lower than the others."""
+    folder = tmp_path / "photos"
+    folder.mkdir()
+    noise = np.random.default_rng(0).integers(0, 256, (5, 5, 7, 3), dtype=np.uint8)
+    for i, pixels in enumerate(noise):
+        Image.fromarray(pixels).resize((70, 50) if i != 3 else (70, 35)).save(folder / f"{i}.png")
+    return folder
+
+
+def test_a_scene_over_two_processes(photos, tiny_model_dir, tmp_path):
+    arguments = ["--model-dir", tiny_model_dir, "--export-format", "npz", "--process-res", 56]
+    found = both(PROGRAM, "images", photos, "--export-dir", tmp_path / "out", *arguments)
+    assert [status for status, *_ in found] == [0, 0], found
+    path = tmp_path / "out" / "exports" / "npz" / "results.npz"
+    written = [[line for line in stdout.splitlines() if not line.startswith("[Gloo]")] for _, stdout, _ in found]
+    assert written == [[str(path)], []]
+    # Eight places for views on four devices; the last view fills up what five leave.
+    read = [sorted(line.rpartition("/")[2] for line in stderr.splitlines() if line.startswith("reads ")) for *_, stderr in found]
+    assert read == [["0.png", "1.png", "2.png", "3.png"], ["4.png"]]
+    model = DepthAnything3.from_pretrained(tiny_model_dir)
+    expected = model.inference(sorted(photos.iterdir()), process_res=56)
+    with np.load(path) as arrays:
+        assert arrays["depth"].shape == (5, 28, 56)
+        for name in ("depth", "conf", "extrinsics", "intrinsics", "ray"):
+            theirs = getattr(expected, name)
+            np.testing.assert_allclose(arrays[name], theirs, rtol=1e-5, atol=1e-5 * np.abs(theirs).max(), err_msg=name)
+        np.testing.assert_array_equal(arrays["image"], expected.processed_images)
+
+
+def test_a_broken_image_ends_both_in_the_same_words(photos, tiny_model_dir, tmp_path):
+    (photos / "4.png").write_bytes(b"no image")
+    found = both(PROGRAM, "images", photos, "--export-dir", tmp_path / "out", "--model-dir", tiny_model_dir)
+    assert [status for status, *_ in found] == [1, 1]
+    sentence = f"{photos / '4.png'} is not an image that Pillow can read"
+    assert [stderr.splitlines()[-1] for *_, stderr in found] == [f"da3jax: error: process 1: {sentence}", f"da3jax: error: {sentence}"]
+
+
+@pytest.mark.parametrize("ends", [0, 1])
+def test_a_killed_process_ends_the_other_which_says_so(ends):
+    coordinator, began = address(), time.monotonic()
+    running = [start(ENDED, coordinator, number, ends) for number in (0, 1)]
+    try:
+        said = running[1 - ends].communicate(timeout=120)[1]
+    finally:
+        for process in running:
+            process.kill()
+            process.communicate()
+    assert running[1 - ends].returncode not in (0, None)
+    if ends == 1:
+        assert "da3jax: error: this process cannot go on with the others" in said
+        assert "Task 1 heartbeat timeout" in said.split("da3jax: error")[1]
+    else:  # JAX sees that at once, and may be the first to say it
+        assert "the leader task was preempted/died/restarted unexpectedly" in said
+    assert time.monotonic() - began < 120
