@@ -154,9 +154,8 @@ def main() -> None:
             print(row(args, f"2 × {devices // 2}, two processes", form, (1, 1, devices)), flush=True)
         return
     os.environ["XLA_FLAGS"] = f"--xla_force_host_platform_device_count={max(args.devices)} {FLAGS}"
-    print(
-        "| devices | form | MB received: a block across views | parameters of a block | all else | arguments, MB | memory, MB | processor time, s |"
-    )
+    told = "MB received: a block across views | parameters of a block | all else"
+    print(f"| devices | form | {told} | arguments, MB | memory, MB | processor time, s |")
     print("|---" * 8 + "|")
     for devices in args.devices:
         print(row(args, str(devices), "gather", (1, 1, devices)), flush=True)
