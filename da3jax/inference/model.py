@@ -26,6 +26,7 @@ from da3jax.inference.prediction import to_prediction
 from da3jax.inference.program import KnownCameras, Result, Task, run
 from da3jax.inputs import preprocess
 from da3jax.models import compute_dtype, is_stacked, stack_layers, unstack_layers
+from da3jax.ops.target import target_platform
 from da3jax.parallel import batch_parts, make_mesh, view_sharding, whole
 from da3jax.types import Params, Prediction, Views
 
@@ -65,7 +66,7 @@ class DepthAnything3:
         """
         if mesh is not None:
             _check_mesh(mesh)
-            params = jax.device_put(params, whole(mesh))
+            params = _placed(params, whole(mesh))
         self.params, self.config, self.dtype, self.mesh = params, load_config(config), dtype, mesh
         self.bucket_views = True
         compute_dtype(dtype)
@@ -113,11 +114,7 @@ class DepthAnything3:
             if isinstance(metric, NestedConfig):
                 raise ValueError(f"metric_model is {metric.name}, a pair by itself; it is a metric network, like da3metric-large")
             params, config = {"anyview": params, "metric": metric_params}, NestedConfig(f"{config.name}+{metric.name}", config, metric)
-        backbone = (config.anyview if isinstance(config, NestedConfig) else config).backbone
-        # Scanned layers compile faster, and cost nothing on an accelerator; a CPU runs the loop 10 % faster.
-        if jax.default_backend() != "cpu" and backbone.depth >= 24:
-            params = stack_layers(params, config)
-        return cls(params, config, dtype=dtype, mesh=mesh)
+        return cls(in_form_for_target(params, config), config, dtype=dtype, mesh=mesh)
 
     def save_pretrained(self, folder: str | pathlib.Path) -> pathlib.Path:
         """Writes `model.safetensors` and `config.json` as released, bit for bit; PyTorch's Depth Anything 3 opens them.
@@ -311,6 +308,13 @@ class DepthAnything3:
             ValueError: a size that no processed image has, or what `inference` would refuse.
         """
         start = time.perf_counter()
+        self.trace(views, height, width, extrinsics=extrinsics, intrinsics=intrinsics, **options).lower().compile()
+        return time.perf_counter() - start
+
+    def trace(
+        self, views: int, height: int, width: int, *, extrinsics: bool = False, intrinsics: bool = False, **options: Any
+    ) -> jax.stages.Traced:
+        """What `compile` compiles. Of parameters the shapes are enough: leaves of `params` may be `jax.ShapeDtypeStruct`."""
         if views < 1:
             raise ValueError(f"views is {views}; it is at least 1")
         check_size(height, width)
@@ -328,13 +332,12 @@ class DepthAnything3:
         arguments = (stand_in.images, KnownCameras.of(stand_in.extrinsics, stand_in.intrinsics))
         arguments = jax.tree.map(lambda x: jax.ShapeDtypeStruct((*leading, *x.shape[2:]), x.dtype, sharding=sharding), arguments)
         mask = jax.ShapeDtypeStruct(leading, bool, sharding=sharding) if size > views and not independent else None
-        # jit finds a program that was lowered for the same types.
-        self._program(task).lower(self.params, *arguments, mask, task=task, mesh=mesh).compile()
-        return time.perf_counter() - start
+        # jit finds a program that was traced for the same types.
+        return self._program(task).trace(self.params, *arguments, mask, task=task, mesh=mesh)
 
     def _program(self, task: Task) -> Callable[..., Result]:
         """What runs `task`. Points are of the images' size and take their place; not on a CPU, which has the images from the caller."""
-        return self._run_in_place if "points" in task.outputs and jax.default_backend() != "cpu" else self._run
+        return self._run_in_place if "points" in task.outputs and target_platform() != "cpu" else self._run
 
     def _size(self, count: int, independent: bool) -> int:
         """How many views, or scenes where they are independent, the program for `count` images takes."""
@@ -377,6 +380,19 @@ class DepthAnything3:
             out = jax.device_get(out) if as_numpy else out
             results.append(jax.tree.map(itemgetter(slice(count - start)), out))
         return jax.tree.map(lambda *leaves: (np if as_numpy else jnp).concatenate(leaves), *results)
+
+
+def in_form_for_target(params: Params, config: Config) -> Params:
+    """The parameters, an entry a block, or stacked where that is the better choice. Works on shapes, too."""
+    backbone = (config.anyview if isinstance(config, NestedConfig) else config).backbone
+    # Scanned layers compile faster, and cost nothing on an accelerator; a CPU runs the loop 10 % faster.
+    return stack_layers(params, config) if target_platform() != "cpu" and backbone.depth >= 24 else params
+
+
+def _placed(params: Params, sharding: jax.sharding.Sharding) -> Params:
+    if any(isinstance(leaf, jax.ShapeDtypeStruct) for leaf in jax.tree.leaves(params)):
+        return jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=sharding), params)
+    return jax.device_put(params, sharding)
 
 
 def _check_mesh(mesh: Mesh) -> None:

@@ -12,6 +12,8 @@ from flax import linen as nn
 from jax import lax
 from jax.export import is_symbolic_dim
 
+from da3jax.ops.target import target_platform
+
 ON_CPU = 1
 """Views that a CPU takes at a time: their maps then stay near the cache."""
 ON_ACCELERATORS = 8
@@ -22,7 +24,7 @@ def views_at_a_time(views: int, scenes: int = 1) -> int:
     """How many of `views` go together: a number that divides them, so that all groups are of one size; 1 where they are symbolic."""
     if is_symbolic_dim(views) or is_symbolic_dim(scenes):
         return 1
-    limit = max(1, (ON_CPU if jax.default_backend() == "cpu" else ON_ACCELERATORS) // scenes)
+    limit = max(1, (ON_CPU if target_platform() == "cpu" else ON_ACCELERATORS) // scenes)
     return max(group for group in range(1, limit + 1) if views % group == 0)
 
 
