@@ -57,7 +57,7 @@ def test_a_model_by_any_name(released_dir, tiny_model_dir, tmp_path):
 def test_what_is_unknown_or_impossible_is_refused():
     with pytest.raises(ValueError, match=r"model 'da3-gaint' is unknown; it is one of da3-small, .*; did you mean 'da3-giant'\?"):
         plan("da3-gaint", 2, 28, 42)
-    with pytest.raises(ValueError, match="topology 'h200' is unknown; .*did you mean 'h100'"):
+    with pytest.raises(ValueError, match=r"topology 'h200' is unknown; .*did you mean 'h100'"):
         plan("da3-small", 2, 28, 42, "h200")
     with pytest.raises(ValueError, match="height is 30; processed images have multiples of 14, for example 28"):
         plan("da3-small", 2, 30, 42)
