@@ -31,8 +31,9 @@ def views_at_a_time(views: int, scenes: int = 1) -> int:
 def by_views(function: Callable[[Any, Any], Any], module: nn.Module, arrays: Any, axes: Any = 1, *, remat: bool = False) -> Any:
     """`function(module, arrays)`, a group of views at a time.
 
-    `arrays` (a tuple) are overwritten, group by group, with what the function gives for them; views lie along `axes`, those of the first
-    array, (B, S, …), along axis 1. With `remat` a gradient computes a group's inner values again instead of keeping them.
+    `arrays` (a tuple) are overwritten, group by group, with what the function gives for them; views lie along `axes`, each with all that
+    it has there; those of the first array, (B, S, …), along axis 1. With `remat` a gradient computes a group's inner values again instead
+    of keeping them.
     """
     batch, views = arrays[0].shape[:2]
     group = views_at_a_time(views, batch)
@@ -46,12 +47,16 @@ def by_views(function: Callable[[Any, Any], Any], module: nn.Module, arrays: Any
         return run(arrays)
 
     def step(arrays: Any, start: jax.Array):
-        parts = jax.tree.map(lambda x, axis: lax.dynamic_slice_in_dim(x, start, group, axis), arrays, axes)
+        def place(x: jax.Array, axis: int) -> tuple[jax.Array, int]:
+            each = x.shape[axis] // views
+            return start * each, group * each
+
+        parts = jax.tree.map(lambda x, axis: lax.dynamic_slice_in_dim(x, *place(x, axis), axis), arrays, axes)
         new = run(parts)
 
         # What comes back as it was is not written, lest XLA make a copy for it.
         def write(x: jax.Array, part: jax.Array, new: jax.Array, axis: int) -> jax.Array:
-            return x if new is part else lax.dynamic_update_slice_in_dim(x, new, start, axis)
+            return x if new is part else lax.dynamic_update_slice_in_dim(x, new, place(x, axis)[0], axis)
 
         return jax.tree.map(write, arrays, parts, new, axes), None
 

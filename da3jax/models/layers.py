@@ -11,7 +11,7 @@ from einops import rearrange
 from flax import linen as nn
 
 from da3jax.models.by_views import by_views, room, room_for, views_at_a_time
-from da3jax.ops.attention import attention, tokens_first
+from da3jax.ops.attention import attention, heads_together, tokens_first
 from da3jax.ops.rope import Rotation, rotate
 from da3jax.parallel import all_views
 
@@ -148,14 +148,19 @@ class Block(nn.Module):
 
         `mask` says which keys count, (B, S · N) in a cross-view block.
         """
-        seen, order = (), ""
+        seen, apart, order = (), "b (s n) h d", ""
         batch, views, tokens, width = x.shape
         if self.cross_view and (self.view_axis is not None or views_at_a_time(views, batch) != views):
             # In the order that products want: a change of layout would hold all of them twice.
-            order = "b s n h d" if tokens_first(self.dtype) else "b h s n d"
-            axis = order.replace(" ", "").index("s")
-            sizes = {"b": batch, "s": views, "n": tokens, "h": self.num_heads, "d": width // self.num_heads}
-            empty = room([sizes[letter] for letter in order.split()], self.dtype, x)
+            heads, each = self.num_heads, width // self.num_heads
+            if self.attend is attention and heads_together():
+                apart = "b (s n) (h d)"
+                order, axis, shape = apart, 1, (batch, views * tokens, width)
+            elif tokens_first(self.dtype):
+                order, axis, shape = "b s n h d", 1, (batch, views, tokens, heads, each)
+            else:
+                order, axis, shape = "b h s n d", 2, (batch, heads, views, tokens, each)
+            empty = room(shape, self.dtype, x)
 
             def keys_and_values(block: Block, parts: tuple):
                 heads = block.attn.heads(block.norm1(parts[0]), rotation, "kv")
@@ -168,7 +173,7 @@ class Block(nn.Module):
             part = parts[0]
             heads = block.attn.heads(block.norm1(part), rotation, "q" if seen else "qkv")
             # Not before the loop, where XLA could not tell that attention swaps the axes back.
-            all_views = [rearrange(y, f"{order} -> b (s n) h d") for y in seen]
+            all_views = [rearrange(y, f"{order} -> {apart}", n=tokens, h=self.num_heads) for y in seen]
             attended = block.attn(*heads, *all_views, mask=mask)
             after = part + block.ls1(attended.reshape(part.shape))
             after = after + block.ls2(block.mlp(block.norm2(after)))

@@ -96,7 +96,8 @@ def plan(
         begun = time.perf_counter()
         with made_for(devices[0]):
             ours = program(devices)
-            used = peak_bytes(ours.trace(views, **options).lower(), ours.params, where.target.compiler_options)
+            lowered = ours.trace(views, **options).lower()
+            used = peak_bytes(lowered, ours.params, where.target.compiler_options) + where.target.process_bytes
         logger.info("%d views: %.2f GiB a device, planned in %.0f s", views, used / 2**30, time.perf_counter() - begun)
         return used
 

@@ -33,6 +33,8 @@ class Target:
     reserved_bytes: int = 0
     """What of that is not for programs."""
     reserved_for: str = ""
+    process_bytes: int = 0
+    """What of the device's memory tracing, compiling and calling a program take beside its own; nothing where that is another memory."""
     compiler_options: dict = field(default_factory=dict)
     plugins: tuple[str, ...] = ()
     """Modules of which one holds the compiler; none where JAX has it."""

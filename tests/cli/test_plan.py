@@ -16,10 +16,10 @@ SIZE = ("--views", 2, "--height", 28, "--width", 42)
 
 
 def test_json_is_one_object(released_dir):
-    done = call(released_dir, *SIZE, "--usable-gib", 0.001, "--json")
+    done = call(released_dir, *SIZE, "--usable-gib", 0.2, "--json")
     assert done.exit_code == 0, done.stderr
     found = json.loads(done.stdout)
-    assert 100_000 < found["peak_bytes_per_device"] < 100_000_000
+    assert 300_000_000 < found["peak_bytes_per_device"] < 400_000_000
     assert found["fits"] is (found["peak_bytes_per_device"] <= found["usable_bytes_per_device"]) is False
     assert (found["topology"], found["devices"], found["max_views"]) == ("cpu", 1, 0)
     assert found["flops"] > 1_000_000
@@ -29,7 +29,7 @@ def test_without_json_it_says_what_is_reserved(released_dir):
     done = call(released_dir, *SIZE, "--no-search")
     assert done.exit_code == 0, done.stderr
     peak, fits, flops = done.stdout.splitlines()
-    assert peak.startswith("peak memory a device: 0.0")
+    assert peak.startswith("peak memory a device: 0.")
     assert peak.endswith(" GiB less what is for Python, JAX and its compiler)")
     assert fits == "fits: yes"
     assert flops.startswith("FLOPs: ")
