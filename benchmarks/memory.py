@@ -1,26 +1,29 @@
-"""Memory: a forward pass on a CPU beside the official network; how many views fit in the memory of a GPU, which need not be here.
+"""Memory: a forward pass on a CPU beside the official network; what is planned for devices that are not here; whether plans are right.
 
 usage: python benchmarks/memory.py cpu [--variant da3-small] [--views 8 32] [--repeats 3]
-       python benchmarks/memory.py gpu --target h100.textproto [--variant da3-giant ...] [--size 504 336] [--gib 79] [--views N ...]
+       python benchmarks/memory.py plan [--topology h100] [--variant da3-giant ...] [--size 504 336] [--gib 79] [--views N ...]
+       python benchmarks/memory.py check [--variant da3-small] [--size 504 378] [--views 2 8 32]
 
 `cpu`: views of 504 × 378, float32, all outputs, the same pseudo-random weights; each measurement in a process of its own, as the largest
 resident memory during a call less what is resident once the network is loaded. The first call of ours compiles, or loads what an earlier
 process has compiled, as `inference` does by default. Needs the parity extra.
 
-`gpu`: compiles what `inference` runs by default, in bfloat16, with XLA's compiler for the GPU that a target configuration describes
-(arguments + outputs + temporaries - aliased, as the compiler plans them), and looks for the largest multiple of `--step` views that
-fits, or prints it for the given numbers. No GPU is used, but jax[cuda12] has to be installed: best in an environment of its own.
+`plan`: what `da3jax.planner` says of `inference` on other devices, without views that fill a scene up: the largest number of views that
+fits, or the memory of the given numbers. Needs the extra of the devices' compiler, best in an environment of its own.
+
+`check`: what the planner says of `inference` on this CPU, and by how much the resident memory of a process that has loaded its libraries
+and nothing else grows when it loads weights and runs it; what is compiled is there from an earlier process.
 """
 
 import argparse
 import functools
+import logging
 import os
 import pathlib
 import statistics
 import subprocess
 import sys
 import tempfile
-import time
 
 sys.path.insert(0, str(pathlib.Path(__file__).parents[1]))
 HEIGHT, WIDTH = 504, 378
@@ -109,62 +112,68 @@ def cpu(args: argparse.Namespace) -> None:
                 print("|", " | ".join((args.variant, str(views), name, *figures)), "|", flush=True)
 
 
-def gpu_bytes(variant: str, views: int, size: tuple[int, int], target: str, outputs: tuple[str, ...]) -> tuple[int, float]:
-    """What the compiler plans for `inference` of so many views, in bytes, and the seconds that it took."""
+def plan(args: argparse.Namespace) -> None:
+    from da3jax.planner import plan
+
+    logging.basicConfig(level=logging.INFO, format="%(message)s")
+    usable = None if args.gib is None else int(args.gib * GIB)
+    options = {"outputs": args.outputs, "bucket_views": False, "usable_bytes": usable}
+    for variant in args.variant:
+        for views in args.views:
+            found = plan(variant, views, *args.size, args.topology, search=False, **options)
+            print(f"| {variant} | {views} views | {found.peak_bytes_per_device / GIB:.2f} GiB | {found.flops:.3g} FLOPs |", flush=True)
+        if not args.views:
+            found = plan(variant, 512, *args.size, args.topology, **options)
+            usable_gib = found.usable_bytes_per_device / GIB
+            print(f"| {variant} | {args.size[0]} × {args.size[1]} | {usable_gib:.2f} GiB | {found.max_views} views |", flush=True)
+
+
+def measure_inference(folder: pathlib.Path, views: int, height: int, width: int) -> None:
+    """Prints by how many bytes this process grows."""
     import jax
-    import jax.experimental.topologies
-    import jax.numpy as jnp
     import numpy as np
 
     from da3jax import DepthAnything3
-    from da3jax.config import PRESETS
-    from da3jax.inference.program import KnownCameras, Task
-    from da3jax.models import init_params, stack_layers
 
-    config = PRESETS[variant]
-    topology = jax.experimental.topologies.get_topology_desc(platform="cuda", topology_name="", target_config=target, topology="1x1x1")
-    device = jax.sharding.SingleDeviceSharding(topology.devices[0])
-    params = jax.eval_shape(functools.partial(init_params, config), jax.random.key(0))
-    if config.backbone.depth >= 24:  # as from_pretrained on an accelerator
-        params = stack_layers(params, config)
-    model = DepthAnything3(params, config, dtype="bfloat16")
-    images = jax.ShapeDtypeStruct((1, views, *size, 3), np.float32)
-    params, images = jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, jnp.float32, sharding=device), (params, images))
-    task, start = Task(outputs, to_host=True), time.perf_counter()
-    plan = model._program(task).lower(params, images, KnownCameras(), None, task=task).compile().memory_analysis()
-    used = plan.argument_size_in_bytes + plan.output_size_in_bytes + plan.temp_size_in_bytes - plan.alias_size_in_bytes
-    return used, time.perf_counter() - start
+    photos = list(np.random.default_rng(0).integers(0, 256, (views, height, width, 3), dtype=np.uint8))
+    jax.block_until_ready(jax.numpy.zeros(1))
+    before = resident("VmRSS")
+    forget_peak()
+    model = DepthAnything3.from_pretrained(folder)
+    result = model.inference(photos, process_res=max(height, width))
+    if result.depth.shape != (views, height, width):
+        raise ValueError(f"depth has the shape {result.depth.shape}")
+    print(resident("VmHWM") - before)
 
 
-def gpu(args: argparse.Namespace) -> None:
-    os.environ["JAX_PLATFORMS"] = "cpu"  # else the plugin asks for a driver
-    os.environ["XLA_FLAGS"] = os.environ.get("XLA_FLAGS", "") + " --xla_gpu_enable_triton_gemm=false"  # no device to tune its tiles on
+def random_params(variant: str):
     import jax
+    import numpy as np
 
-    from da3jax.ops import attention
+    from da3jax import init_params
+    from da3jax.config import PRESETS
 
-    jax.default_backend = lambda: "gpu"  # what is chosen by the backend is chosen as there
-    attention.has_cudnn_attention = lambda: True
-    target = pathlib.Path(args.target).read_text()
-    for variant in args.variant:
+    shapes = jax.eval_shape(functools.partial(init_params, PRESETS[variant]), jax.random.key(0))
+    return jax.tree.map(lambda leaf: np.random.default_rng(0).standard_normal(leaf.shape, np.float32) / 50, shapes)
 
-        @functools.cache
-        def needs(views: int, variant: str = variant) -> float:
-            used, seconds = gpu_bytes(variant, views, tuple(args.size), target, tuple(args.outputs))
-            print(f"{variant}, {views} views: {used / GIB:.2f} GiB, compiled in {seconds:.0f} s", file=sys.stderr, flush=True)
-            return used / GIB
 
-        if args.views:
-            print(*(f"| {variant} | {views} | {needs(views):.2f} GiB |" for views in args.views), sep="\n", flush=True)
-            continue
-        few, more = 5 * args.step, 10 * args.step
-        low, high = needs(few), needs(more)
-        most = few + int((args.gib - low) / (high - low) * (more - few)) // args.step * args.step  # it grows nearly in proportion
-        while needs(most) > args.gib:
-            most -= args.step
-        while needs(most + args.step) <= args.gib:
-            most += args.step
-        print(f"| {variant} | {args.size[0]} × {args.size[1]} | {args.gib:g} GiB | {most} views |", flush=True)
+def check(args: argparse.Namespace) -> None:
+    from da3jax import weights
+    from da3jax.config import PRESETS
+    from da3jax.planner import plan
+
+    with tempfile.TemporaryDirectory() as temporary:
+        folder = pathlib.Path(temporary)
+        weights.save_pretrained(random_params(args.variant), PRESETS[args.variant], folder)
+        cached = os.environ | {"JAX_COMPILATION_CACHE_DIR": str(folder / "compiled")}
+        print("| network | views | planned, MB | measured, MB | measured / planned |")
+        print("|---" * 5 + "|")
+        for views in args.views:
+            planned = plan(args.variant, views, *args.size, search=False).peak_bytes_per_device
+            command = [sys.executable, __file__, "measure-inference", folder, str(views), *map(str, args.size)]
+            runs = [subprocess.run(command, check=True, capture_output=True, text=True, env=cached) for _ in range(2)]
+            grown = int(runs[-1].stdout.split()[-1])
+            print(f"| {args.variant} | {views} | {planned / 1e6:.0f} | {grown / 1e6:.0f} | {grown / planned:.2f} |", flush=True)
 
 
 def main() -> None:
@@ -180,15 +189,24 @@ def main() -> None:
     one.add_argument("folder", type=pathlib.Path)
     one.add_argument("views", type=int)
     one.set_defaults(run=lambda args: measure(args.network, args.folder, args.views))
-    on_gpu = commands.add_parser("gpu")
-    on_gpu.add_argument("--target", required=True, help="target configuration of the GPU, as XLA writes it (textproto)")
-    on_gpu.add_argument("--variant", nargs="+", default=["da3-giant", "da3-large", "da3-base", "da3-small"])
-    on_gpu.add_argument("--size", nargs=2, type=int, default=[504, 336])
-    on_gpu.add_argument("--outputs", nargs="+", default=["depth", "ray", "cameras", "points"])
-    on_gpu.add_argument("--gib", type=float, default=79)
-    on_gpu.add_argument("--step", type=int, default=100, help="views to which the result is exact")
-    on_gpu.add_argument("--views", nargs="+", type=int, default=[])
-    on_gpu.set_defaults(run=gpu)
+    planned = commands.add_parser("plan")
+    planned.add_argument("--topology", default="h100")
+    planned.add_argument("--variant", nargs="+", default=["da3-giant", "da3-large", "da3-base", "da3-small"])
+    planned.add_argument("--size", nargs=2, type=int, default=[504, 336])
+    planned.add_argument("--outputs", nargs="+", default=None)
+    planned.add_argument("--gib", type=float, default=None, help="memory of a device for the program; else what the planner knows of it")
+    planned.add_argument("--views", nargs="+", type=int, default=[])
+    planned.set_defaults(run=plan)
+    checked = commands.add_parser("check")
+    checked.add_argument("--variant", default="da3-small")
+    checked.add_argument("--size", nargs=2, type=int, default=[504, 378])
+    checked.add_argument("--views", nargs="+", type=int, default=[2, 8, 32])
+    checked.set_defaults(run=check)
+    one = commands.add_parser("measure-inference", help="one measurement, as `check` starts it")
+    one.add_argument("folder", type=pathlib.Path)
+    for name in ("views", "height", "width"):
+        one.add_argument(name, type=int)
+    one.set_defaults(run=lambda args: measure_inference(args.folder, args.views, args.height, args.width))
     args = parser.parse_args()
     args.run(args)
 

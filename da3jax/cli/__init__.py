@@ -6,7 +6,7 @@ meant, 1 for a failure (one sentence, no traceback), 130 for Ctrl-C.
 
 import typer
 
-from da3jax.cli import auto, compile, convert, export, finetune, image, images, models, scenes, train
+from da3jax.cli import auto, compile, convert, export, finetune, image, images, models, plan, scenes, train
 
 app = typer.Typer(
     help="Depth Anything 3 in JAX: depth, cameras and a point cloud from photographs.",
@@ -15,7 +15,7 @@ app = typer.Typer(
     rich_markup_mode=None,  # its tables cut the names of options at 80 columns
     pretty_exceptions_enable=False,
 )
-for module in (auto, image, images, compile, export, convert, models, scenes, train, finetune):
+for module in (auto, image, images, compile, plan, export, convert, models, scenes, train, finetune):
     app.command(module.__name__.rpartition(".")[2])(module.command)
 
 

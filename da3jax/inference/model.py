@@ -28,6 +28,7 @@ from da3jax.inference.prediction import to_prediction
 from da3jax.inference.program import KnownCameras, Result, Task, run
 from da3jax.inputs import preprocess
 from da3jax.models import compute_dtype, is_stacked, stack_layers, unstack_layers
+from da3jax.ops.target import target_platform
 from da3jax.parallel import fsdp_sharding, fsdp_shardings, mesh_of, scenes_mesh, view_sharding
 from da3jax.types import Params, Prediction, Views
 
@@ -67,7 +68,7 @@ class DepthAnything3:
         """
         if mesh is not None:
             check_mesh(mesh)
-            params = jax.device_put(params, fsdp_shardings(params, mesh))
+            params = _placed(params, fsdp_shardings(params, mesh))
         self.params, self.config, self.dtype, self.mesh = params, load_config(config), dtype, mesh
         self.bucket_views = True
         compute_dtype(dtype)
@@ -123,15 +124,10 @@ class DepthAnything3:
             if isinstance(metric, NestedConfig):
                 raise ValueError(f"metric_model is {metric.name}, a pair by itself; it is a metric network, like da3metric-large")
             params, config = {"anyview": params, "metric": metric_params}, NestedConfig(f"{config.name}+{metric.name}", config, metric)
-        backbone = (config.anyview if isinstance(config, NestedConfig) else config).backbone
-        # Scanned layers compile faster, and cost nothing on an accelerator; a CPU runs the loop 10 % faster.
-        if jax.default_backend() != "cpu" and backbone.depth >= 24:
-            stack = partial(stack_layers, config=config)
-            if mesh is None:
-                params = stack(params)
-            else:  # each device those that it has, and nothing else in between
-                params = jax.jit(stack, out_shardings=fsdp_shardings(jax.eval_shape(stack, params), mesh))(params)
-        return cls(params, config, dtype=dtype, mesh=mesh)
+        form = partial(in_form_for_target, config=config)
+        if mesh is not None:  # each device those that it has, and nothing else in between
+            form = jax.jit(form, out_shardings=fsdp_shardings(jax.eval_shape(form, params), mesh))
+        return cls(form(params), config, dtype=dtype, mesh=mesh)
 
     def save_pretrained(self, folder: str | pathlib.Path) -> pathlib.Path:
         """Writes `model.safetensors` and `config.json` as released, bit for bit; PyTorch's Depth Anything 3 opens them.
@@ -334,6 +330,13 @@ class DepthAnything3:
             ValueError: a size that no processed image has, or what `inference` would refuse.
         """
         start = time.perf_counter()
+        self.trace(views, height, width, extrinsics=extrinsics, intrinsics=intrinsics, **options).lower().compile()
+        return time.perf_counter() - start
+
+    def trace(
+        self, views: int, height: int, width: int, *, extrinsics: bool = False, intrinsics: bool = False, **options: Any
+    ) -> jax.stages.Traced:
+        """What `compile` compiles. Of parameters the shapes are enough: leaves of `params` may be `jax.ShapeDtypeStruct`."""
         if views < 1:
             raise ValueError(f"views is {views}; it is at least 1")
         check_size(height, width)
@@ -351,13 +354,12 @@ class DepthAnything3:
         arguments = (stand_in.images, KnownCameras.of(stand_in.extrinsics, stand_in.intrinsics))
         arguments = jax.tree.map(lambda x: jax.ShapeDtypeStruct((*leading, *x.shape[2:]), x.dtype, sharding=sharding), arguments)
         mask = jax.ShapeDtypeStruct(leading, bool, sharding=sharding) if size > views and not independent else None
-        # jit finds a program that was lowered for the same types.
-        self._program(task).lower(self.params, *arguments, mask, task=task, mesh=mesh).compile()
-        return time.perf_counter() - start
+        # jit finds a program that was traced for the same types.
+        return self._program(task).trace(self.params, *arguments, mask, task=task, mesh=mesh)
 
     def _program(self, task: Task) -> Callable[..., Result]:
         """What runs `task`. Points are of the images' size and take their place; not on a CPU, which has the images from the caller."""
-        return self._run_in_place if "points" in task.outputs and jax.default_backend() != "cpu" else self._run
+        return self._run_in_place if "points" in task.outputs and target_platform() != "cpu" else self._run
 
     def _size(self, count: int, independent: bool) -> int:
         """How many views, or scenes where they are independent, the program for `count` images takes."""
@@ -420,3 +422,16 @@ class DepthAnything3:
             results.append(jax.tree.map(itemgetter(slice(left)), out))
             left -= len(rows)
         return jax.tree.map(lambda *leaves: (np if as_numpy else jnp).concatenate(leaves), *results)
+
+
+def in_form_for_target(params: Params, config: Config) -> Params:
+    """The parameters, an entry a block, or stacked where that is the better choice. Works on shapes, too."""
+    backbone = (config.anyview if isinstance(config, NestedConfig) else config).backbone
+    # Scanned layers compile faster, and cost nothing on an accelerator; a CPU runs the loop 10 % faster.
+    return stack_layers(params, config) if target_platform() != "cpu" and backbone.depth >= 24 else params
+
+
+def _placed(params: Params, shardings: Any) -> Params:
+    if any(isinstance(leaf, jax.ShapeDtypeStruct) for leaf in jax.tree.leaves(params)):
+        return jax.tree.map(lambda leaf, sharding: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=sharding), params, shardings)
+    return jax.device_put(params, shardings)

@@ -7,12 +7,12 @@ import logging
 from collections.abc import Sequence
 from operator import index
 
-import jax
 import numpy as np
 from jax.sharding import Mesh
 
 from da3jax.config import PATCH_SIZE, REF_VIEW_STRATEGIES, Config, NestedConfig
 from da3jax.inference.program import Task
+from da3jax.ops.target import target_platform
 from da3jax.schema import one_of
 from da3jax.types import Views
 
@@ -53,7 +53,7 @@ def planned(
         export_feat_layers=() if export_feat_layers is None else tuple(map(index, export_feat_layers)),
         independent=independent,
         align_to_input_ext_scale=align_to_input_ext_scale,
-        to_host=as_numpy and mesh is None and jax.default_backend() != "cpu",
+        to_host=as_numpy and mesh is None and target_platform() != "cpu",
         **_use_of_cameras(config, views),
     )
 

@@ -12,6 +12,7 @@ from flax import linen as nn
 from jax import lax
 from jax.export import is_symbolic_dim
 
+from da3jax.ops.target import target_platform
 from da3jax.parallel import has_parts, put_together
 
 ON_CPU = 1024
@@ -24,15 +25,16 @@ def views_at_a_time(views: int, tokens: int) -> int:
     """How many of `views`, each with this many tokens, go together: a number that divides them; 1 where something is symbolic."""
     if is_symbolic_dim(views) or is_symbolic_dim(tokens):
         return 1
-    limit = max(1, (ON_CPU if jax.default_backend() == "cpu" else ON_ACCELERATORS) // tokens)
+    limit = max(1, (ON_CPU if target_platform() == "cpu" else ON_ACCELERATORS) // tokens)
     return max(group for group in range(1, min(limit, views) + 1) if views % group == 0)
 
 
 def by_views(function: Callable[[Any, Any], Any], module: nn.Module, arrays: Any, axes: Any = 1, *, group: int, remat: bool = False) -> Any:
     """`function(module, arrays)`, `group` views at a time.
 
-    `arrays` (a tuple) are overwritten, group by group, with what the function gives for them; views lie along `axes`, those of the first
-    array, (B, S, …), along axis 1. With `remat` a gradient computes a group's inner values again instead of keeping them.
+    `arrays` (a tuple) are overwritten, group by group, with what the function gives for them; views lie along `axes`, each with all that
+    it has there; those of the first array, (B, S, …), along axis 1. With `remat` a gradient computes a group's inner values again instead
+    of keeping them.
     """
     views = arrays[0].shape[1]
     if module.is_initializing() or (group == views and not remat):
@@ -45,12 +47,16 @@ def by_views(function: Callable[[Any, Any], Any], module: nn.Module, arrays: Any
         return run(arrays)
 
     def step(arrays: Any, start: jax.Array):
-        parts = jax.tree.map(lambda x, axis: lax.dynamic_slice_in_dim(x, start, group, axis), arrays, axes)
+        def place(x: jax.Array, axis: int) -> tuple[jax.Array, int]:
+            each = x.shape[axis] // views
+            return start * each, group * each
+
+        parts = jax.tree.map(lambda x, axis: lax.dynamic_slice_in_dim(x, *place(x, axis), axis), arrays, axes)
         new = run(parts)
 
         # What comes back as it was is not written, lest XLA make a copy for it.
         def write(x: jax.Array, part: jax.Array, new: jax.Array, axis: int) -> jax.Array:
-            return x if new is part else lax.dynamic_update_slice_in_dim(x, new, start, axis)
+            return x if new is part else lax.dynamic_update_slice_in_dim(x, new, place(x, axis)[0], axis)
 
         return jax.tree.map(write, arrays, parts, new, axes), None
 

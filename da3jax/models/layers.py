@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable
 from functools import partial
 from typing import Any
@@ -14,7 +13,7 @@ from flax import linen as nn
 from jax import lax
 
 from da3jax.models.by_views import by_views, room, room_for, views_at_a_time
-from da3jax.ops.attention import attention, partial_attention, tokens_first
+from da3jax.ops.attention import attention, heads_together, partial_attention, tokens_first
 from da3jax.ops.rope import Rotation, rotate
 from da3jax.parallel import Axis, all_views, ring_attention, ring_is_better
 
@@ -158,16 +157,18 @@ class Block(nn.Module):
 
         `mask` says which keys count, (B, S · N) in a cross-view block.
         """
-        seen, order, attended = (), "", ()
-        batch, views, tokens, width = x.shape
+        seen, order, apart, attended = (), "", "b (s n) h d", ()
+        batch, views, tokens, _ = x.shape
         in_groups = partial(by_views, group=views_at_a_time(views, batch * tokens) if self.grouped else views, remat=self.remat)
         if self.cross_view and (self.view_axis is not None or in_groups.keywords["group"] != views):
             # In the order that products want: a change of layout would hold all of them twice.
-            order = "b s n h d" if tokens_first(self.dtype) else "b h s n d"
-            axis = order.replace(" ", "").index("s")
-            sizes = {"b": batch, "s": views, "n": tokens, "h": self.num_heads, "d": width // self.num_heads}
+            if self.attend is attention and heads_together():
+                order = apart = "b (s n) (h d)"
+            else:
+                order = "b s n h d" if tokens_first(self.dtype) else "b h s n d"
+            axis = 2 if order.startswith("b h") else 1
             devices = 1 if self.view_axis is None else lax.axis_size(self.view_axis)
-            gathered = 2 * devices * math.prod(sizes.values()) * jnp.dtype(self.dtype).itemsize if devices > 1 else 0
+            gathered = 2 * devices * x.size * jnp.dtype(self.dtype).itemsize if devices > 1 else 0
             in_turn = self.attend is attention and ring_is_better(gathered, devices, tokens_first(self.dtype))
             parts, orders, axes = "kv", [order] * 2, [axis] * 2
             if in_turn:
@@ -177,11 +178,14 @@ class Block(nn.Module):
                 heads = block.attn.heads(block.norm1(arrays[0]), rotation, parts)
                 return arrays[0], *(rearrange(y, f"b (s n) h d -> {order}", n=tokens) for y, order in zip(heads, orders, strict=True))
 
-            rooms = [room([sizes[letter] for letter in order.split()], self.dtype, x) for order in orders]
-            _, *seen = in_groups(make_heads, self, (x, *rooms), (1, *axes))
+            def empty(order: str) -> jax.Array:
+                shape = jax.eval_shape(lambda x: rearrange(x, f"b s n (h d) -> {order}", h=self.num_heads), x).shape
+                return room(shape, self.dtype, x)
+
+            _, *seen = in_groups(make_heads, self, (x, *map(empty, orders)), (1, *axes))
             if in_turn:
                 q, *seen = seen
-                attended, seen = [self._ring(q, seen, order, mask)], ()
+                attended, seen = [self._ring(q, seen, f"{order} -> {apart}", mask)], ()
             seen = [all_views(y, self.view_axis, axis) for y in seen]
 
         def run(block: Block, parts: tuple):
@@ -191,7 +195,7 @@ class Block(nn.Module):
             else:
                 heads = block.attn.heads(block.norm1(part), rotation, "q" if seen else "qkv")
                 # Not before the loop, where XLA could not tell that attention swaps the axes back.
-                all_views = [rearrange(y, f"{order} -> b (s n) h d") for y in seen]
+                all_views = [rearrange(y, f"{order} -> {apart}", n=tokens, h=self.num_heads) for y in seen]
                 update = block.attn(*heads, *all_views, mask=mask)
             after = part + block.ls1(update.reshape(part.shape))
             after = after + block.ls2(block.mlp(block.norm2(after)))
@@ -200,13 +204,15 @@ class Block(nn.Module):
         return in_groups(run, self, (x, room_for(keep, x, x), *attended))[:2]
 
     def _ring(self, q: jax.Array, keys_values: list[jax.Array], order: str, mask: jax.Array | None) -> jax.Array:
-        """What queries (B, S, N, H, D) see of the keys of all devices, like them but float32; keys and values lie in `order`."""
-        group = views_at_a_time(q.shape[1], q.shape[0] * q.shape[2])
+        """What queries (B, S, N, H, D) see of the keys of all devices, like them but float32; `order` brings those into attention's."""
+        tokens = q.shape[2]
+        group = views_at_a_time(q.shape[1], q.shape[0] * tokens)
         queries = rearrange(q, "b (groups s) n h d -> groups b (s n) h d", s=group)
 
         def attend(keys_values: list[jax.Array], mask: jax.Array | None) -> tuple[jax.Array, jax.Array]:
             def attend_group(q: jax.Array) -> tuple[jax.Array, jax.Array]:
-                return partial_attention(q, *(rearrange(y, f"{order} -> b (s n) h d") for y in keys_values), mask)
+                seen = (rearrange(y, order, n=tokens, h=self.num_heads) for y in keys_values)
+                return partial_attention(q, *seen, mask)
 
             return lax.map(attend_group, queries)
 

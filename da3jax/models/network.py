@@ -24,6 +24,7 @@ from da3jax.models.on_mesh import apply_on_mesh
 from da3jax.models.sky import fill_sky
 from da3jax.models.stacking import is_stacked, unstack_layers
 from da3jax.ops.attention import attention
+from da3jax.ops.target import target_platform
 from da3jax.parallel import Axis, all_views, own_views
 from da3jax.schema import one_of
 from da3jax.types import NetworkOutput, Params
@@ -275,9 +276,9 @@ def init_params(config: Config, key: jax.Array) -> Params:
 
 
 def compute_dtype(dtype: str | None) -> str:
-    """`dtype`, or what None stands for on the default backend."""
+    """`dtype`, or what None stands for on the device that programs are made for."""
     if dtype is None:
-        return "float32" if jax.default_backend() == "cpu" else "bfloat16"
+        return "float32" if target_platform() == "cpu" else "bfloat16"
     one_of("dtype", dtype, DTYPES)
     return dtype
 

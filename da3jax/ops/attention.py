@@ -13,6 +13,7 @@ from jax.export import is_symbolic_dim
 
 from da3jax.ops.blockwise import KEY_BLOCK, LOWEST, blockwise_attention
 from da3jax.ops.cudnn import cudnn_attention, has_cudnn_attention
+from da3jax.ops.target import target_platform
 
 QUERY_BLOCK = 1024
 """Queries that see all keys at once: on a CPU those of a view of 504 × 378 in one block take up to 9 % less time than in two."""
@@ -26,8 +27,8 @@ def attention(q: jax.Array, k: jax.Array, v: jax.Array, mask: jax.Array | None =
 
     Args:
         q: (B, N, H, D) queries of H heads.
-        k: (B, M, H, D) keys, of q's dtype.
-        v: (B, M, H, D) values, of q's dtype.
+        k: (B, M, H, D) keys, of q's dtype; or (B, M, H · D), as `heads_together` wants those that are many.
+        v: values, likewise.
         mask: (B, M) bool, which keys count; None for all.
 
     Returns:
@@ -35,6 +36,8 @@ def attention(q: jax.Array, k: jax.Array, v: jax.Array, mask: jax.Array | None =
     """
     if mask is not None:
         mask = jnp.broadcast_to(mask, (q.shape[0], k.shape[1]))
+    if k.ndim == 3:
+        return blockwise_attention(q, k, v, mask)[0]
     # On a CPU a head at a time stays in the cache; accelerators want all heads in one product.
     forms = {"cpu": lambda *x: _head_by_head(*x)[0], "default": lambda *x: _all_heads(*x)[0]}
     if tokens_first(q.dtype) and not any(map(is_symbolic_dim, (*q.shape, *k.shape))) and k.shape[1] >= CUDNN_KEYS:
@@ -50,12 +53,19 @@ def partial_attention(q: jax.Array, k: jax.Array, v: jax.Array, mask: jax.Array 
     """
     if mask is not None:
         mask = jnp.broadcast_to(mask, (q.shape[0], k.shape[1]))
+    if k.ndim == 3:
+        return blockwise_attention(q, k, v, mask)
     return lax.platform_dependent(q, k, v, mask, cpu=_head_by_head, default=_all_heads)
 
 
 def tokens_first(dtype: jnp.dtype) -> bool:
     """Whether keys and values that many calls share are best held as (B, tokens, H, D), and not heads first."""
     return dtype == jnp.bfloat16 and has_cudnn_attention()
+
+
+def heads_together() -> bool:
+    """Whether keys and values that many calls share are best held as (B, tokens, H · D): a TPU pads the last axis to 128 numbers."""
+    return target_platform() == "tpu"
 
 
 def _head_by_head(q: jax.Array, k: jax.Array, v: jax.Array, mask: jax.Array | None) -> tuple[jax.Array, jax.Array]:

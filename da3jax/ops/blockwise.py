@@ -21,30 +21,32 @@ LOWEST = -1e30
 def blockwise_attention(q: jax.Array, k: jax.Array, v: jax.Array, mask: jax.Array | None = None) -> tuple[jax.Array, jax.Array]:
     """As `da3jax.ops.attention.partial_attention`, whose softmax it puts together block by block (Rabe and Staats 2021, arXiv:2112.05682).
 
-    A symbolic number of keys is a multiple of the number of queries: the tokens of all views and of one.
+    Keys and values may be (B, M, H · D), whose heads are then parted block by block. A symbolic number of keys is a multiple of the number
+    of queries: the tokens of all views and of one.
     """
-    q, k, v = (rearrange(x, "b n h d -> b h n d") for x in (q, k, v))
+    q, *seen = (x if x.ndim == 3 else rearrange(x, "b n h d -> b h n d") for x in (q, k, v))
     q = q * jnp.asarray(1 / math.sqrt(q.shape[-1]), q.dtype)  # exact where D is a power of 4
     tokens = q.shape[2]
     blocks = -(-tokens // QUERY_BLOCK)
     size = -(-tokens // blocks)
     padded = jnp.pad(q, ((0, 0), (0, 0), (0, blocks * size - tokens), (0, 0)))
     queries = rearrange(padded, "b h (blocks n) d -> blocks b h n d", blocks=blocks)
-    key_block = tokens if is_symbolic_dim(k.shape[2]) else min(KEY_BLOCK, k.shape[2])
-    out, total = lax.map(lambda block: _attend(block, k, v, mask, key_block), queries)
+    key_block = tokens if is_symbolic_dim(k.shape[1]) else min(KEY_BLOCK, k.shape[1])
+    out, total = lax.map(lambda block: _attend(block, *seen, mask, key_block), queries)
     return rearrange(out, "blocks b h n d -> b (blocks n) h d")[:, :tokens], rearrange(total, "blocks b h n -> b (blocks n) h")[:, :tokens]
 
 
 def _attend(q: jax.Array, k: jax.Array, v: jax.Array, mask: jax.Array | None, size: int) -> tuple[jax.Array, jax.Array]:
-    """A block of scaled queries (B, H, N, D) to all keys (B, H, M, D), `size` of them at a time."""
-    product = partial(jnp.einsum, preferred_element_type=jnp.float32)
-    keys = k.shape[2]
+    """A block of scaled queries (B, H, N, D) to all keys (B, H, M, D), or (B, M, H · D), `size` of them at a time."""
+    product, heads = partial(jnp.einsum, preferred_element_type=jnp.float32), q.shape[1]
+    keys = k.shape[-2]
 
     def step(carry: tuple[jax.Array, jax.Array, jax.Array], number: jax.Array):
         largest, total, out = carry
         # The last block begins early enough to be a whole one; what it shares with the one before does not count twice.
         start = jnp.minimum(number * size, keys - size)
-        some_k, some_v = (lax.dynamic_slice_in_dim(x, start, size, axis=2) for x in (k, v))
+        some = (lax.dynamic_slice_in_dim(x, start, size, axis=x.ndim - 2) for x in (k, v))
+        some_k, some_v = (rearrange(x, "b m (h d) -> b h m d", h=heads) if x.ndim == 3 else x for x in some)
         counts = (start + jnp.arange(size) >= number * size)[None]
         if mask is not None:
             counts &= lax.dynamic_slice_in_dim(mask, start, size, axis=1)

@@ -6,6 +6,8 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
+from da3jax.ops.target import target_platform
+
 LAYOUT = ("NHWC", "HWIO", "NHWC")
 
 
@@ -15,7 +17,7 @@ def conv3x3(x: jax.Array, kernel: jax.Array) -> jax.Array:
     On a CPU it has a reverse-mode gradient only (no `jax.jvp`). XLA:CPU takes its fast path for convolutions in one layout, and inside a
     loop does not bring others there: the gradients that JAX derives then make a training step seven times as long.
     """
-    return (_of_cpu if jax.default_backend() == "cpu" else _conv)(x, kernel)
+    return (_of_cpu if target_platform() == "cpu" else _conv)(x, kernel)
 
 
 def _conv(x: jax.Array, kernel: jax.Array) -> jax.Array:

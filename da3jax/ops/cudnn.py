@@ -8,12 +8,14 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
+from da3jax.ops.target import target_device, target_platform
+
 
 def has_cudnn_attention() -> bool:
-    """Whether programs of the default backend can call it."""
-    if jax.default_backend() != "gpu":
+    """Whether programs of the target can call it."""
+    if target_platform() != "gpu":
         return False
-    capability = str(getattr(jax.local_devices()[0], "compute_capability", ""))
+    capability = str(getattr(target_device(), "compute_capability", ""))
     return capability.replace(".", "").isdigit() and float(capability) >= 8  # AMD's are names
 
 

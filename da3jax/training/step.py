@@ -17,6 +17,7 @@ from da3jax.config import ModelConfig
 from da3jax.geometry import normalize_poses
 from da3jax.models import apply_on_mesh, build_network
 from da3jax.models.sky import SKY_THRESHOLD
+from da3jax.ops.target import target_platform
 from da3jax.parallel import batch_sharding
 from da3jax.training.data import AugmentConfig, Batch, augment, normalize_images
 from da3jax.training.losses import LossConfig, Targets, draw_pose_conditioning, supervise, total_loss
@@ -46,7 +47,7 @@ def make_forward(
     looked at, None for all that the network has. Parameters that are split over devices are put together block by block, and their
     gradients split again.
     """
-    grouped = remat or jax.default_backend() == "cpu"
+    grouped = remat or target_platform() == "cpu"
     network = build_network(config, dtype=dtype, stacked=stacked, remat=remat, grouped=grouped, sky_fill=False)
 
     def forward(params: Params, images: jax.Array, cameras: tuple | None, conditioned: jax.Array | None) -> NetworkOutput:

@@ -101,7 +101,7 @@ def load(directory: str | os.PathLike, *, shardings: Shardings = None) -> tuple[
         ValueError: the manifest or the parameters are damaged or of another version; every damaged leaf is counted, the first are named.
     """
     folder = pathlib.Path(directory).resolve()
-    manifest = _read_manifest(folder)
+    manifest = read_manifest(folder)
     if not (folder / PARAMS).is_dir():
         raise FileNotFoundError(f"{folder} lacks {PARAMS}, the folder with the arrays: convert the checkpoint again")
     described, found, faults, placing = manifest["leaves"], set(), [], []
@@ -144,7 +144,13 @@ def _fault(leaf: np.ndarray, expected: dict[str, Any] | None) -> str | None:
     return None if _sha256(leaf) == expected["sha256"] else "differs from its SHA-256"
 
 
-def _read_manifest(folder: pathlib.Path) -> dict[str, Any]:
+def read_manifest(folder: pathlib.Path) -> dict[str, Any]:
+    """What a converted folder says of itself: `config`, and `leaves` with their hashes.
+
+    Raises:
+        FileNotFoundError: it says nothing.
+        ValueError: what it says is damaged, or of another version.
+    """
     path = folder / MANIFEST
     if not path.is_file():
         raise FileNotFoundError(f"{folder} has no {MANIFEST}: it is no converted checkpoint, or one whose conversion was interrupted")

@@ -11,6 +11,8 @@ from da3jax.config import Config, load_config
 from da3jax.schema import one_of, to_dict
 from da3jax.types import Params
 from da3jax.weights import hub, orbax_store, safetensors_store
+from da3jax.weights.hub import CONFIG
+from da3jax.weights.official_config import read_config as official_config
 from da3jax.weights.placement import Shardings
 
 
@@ -39,6 +41,19 @@ def load(
         safetensors_store.check_shapes(params, config, str(folder))
         return params, config
     return safetensors_store.load(folder, shardings=shardings)
+
+
+def read_config(folder: str | pathlib.Path) -> Config:
+    """The configuration in a folder that `load` takes, of whose weights nothing is read.
+
+    Raises:
+        ValueError: it describes no network that this package builds.
+        OSError: it is not there.
+    """
+    folder = pathlib.Path(folder)
+    if orbax_store.is_converted(folder):
+        return load_config(orbax_store.read_manifest(folder)["config"])
+    return official_config(folder / CONFIG)
 
 
 def save_pretrained(params: Params, config: Config, folder: str | pathlib.Path, *, dtype: str = "float32") -> pathlib.Path:

@@ -2,12 +2,12 @@
 
 import dataclasses
 
-import jax
 import numpy as np
 import pytest
 
 from da3jax.inference.plan import planned
 from da3jax.inference.program import KnownCameras, Task, run
+from da3jax.ops.target import made_for
 from da3jax.types import Views
 from tests.quick import quick_jit
 
@@ -45,8 +45,8 @@ def test_results_leave_when_they_are_finished(model, task, known, left):
         np.testing.assert_array_equal(results[1].points, results[0].points)
 
 
-def test_an_accelerator_sends_results_that_are_wanted_on_the_host(model, monkeypatch):
+def test_an_accelerator_sends_results_that_are_wanted_on_the_host(model):
     views = Views(np.zeros((1, 1, 28, 42, 3), np.float32))
     assert not planned(model.config, views)[1].to_host
-    monkeypatch.setattr(jax, "default_backend", lambda: "gpu")
-    assert [planned(model.config, views, as_numpy=wanted)[1].to_host for wanted in (True, False)] == [True, False]
+    with made_for(type("Device", (), {"platform": "gpu"})()):
+        assert [planned(model.config, views, as_numpy=wanted)[1].to_host for wanted in (True, False)] == [True, False]

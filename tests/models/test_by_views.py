@@ -21,9 +21,10 @@ def test_groups_divide_the_views(monkeypatch):
     assert by_views.views_at_a_time(12, 90) == 1
 
 
-@pytest.mark.parametrize(("stacked", "tokens_first"), [(False, False), (False, True), (True, False)])
-def test_groups_of_two_are_all_views_at_once(monkeypatch, stacked, tokens_first):
-    monkeypatch.setattr(layers, "tokens_first", lambda dtype: tokens_first)
+@pytest.mark.parametrize(("stacked", "keys"), [(False, "heads_first"), (False, "tokens_first"), (False, "heads_together"), (True, "")])
+def test_groups_of_two_are_all_views_at_once(monkeypatch, stacked, keys):
+    monkeypatch.setattr(layers, "tokens_first", lambda dtype: keys == "tokens_first")
+    monkeypatch.setattr(layers, "heads_together", lambda: keys == "heads_together")
     params = stack_layers(params_of(ANYVIEW), ANYVIEW) if stacked else params_of(ANYVIEW)
     images = images_of(2, 4)
     mask = np.array([[True] * 4, [True, True, False, True]])

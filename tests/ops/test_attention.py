@@ -109,8 +109,8 @@ def test_what_is_seen_of_two_sets_of_keys_comes_to_what_is_seen_of_both(form):
 
 
 def test_cudnn_has_bfloat16_on_its_gpus_and_nothing_else(monkeypatch):
-    def lowered(dtype, platform):
-        shapes = [jax.ShapeDtypeStruct((1, 40, 2, 8), dtype)] * 3
+    def lowered(dtype, platform, tokens=dispatch.CUDNN_KEYS):
+        shapes = [jax.ShapeDtypeStruct((1, tokens, 2, 8), dtype)] * 3
         return jax.jit(lambda *x: dispatch.attention(*x)).trace(*shapes).lower(lowering_platforms=(platform,)).as_text()
 
     monkeypatch.setattr(dispatch, "has_cudnn_attention", lambda: True)
@@ -119,6 +119,7 @@ def test_cudnn_has_bfloat16_on_its_gpus_and_nothing_else(monkeypatch):
         (dtype, platform): "cbrt" in lowered(dtype, platform) for dtype in ("bfloat16", "float32") for platform in ("cuda", "cpu", "tpu")
     }
     assert [case for case, there in calls.items() if there] == [("bfloat16", "cuda")]
+    assert "cbrt" not in lowered("bfloat16", "cuda", dispatch.CUDNN_KEYS - 1)
 
 
 def test_scores_of_all_queries_are_never_held_at_once():

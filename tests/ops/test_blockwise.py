@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from da3jax.ops import blockwise
+from da3jax.ops.attention import attention
 from da3jax.ops.blockwise import blockwise_attention
 
 
@@ -33,6 +34,13 @@ def small_blocks(monkeypatch):
 def test_blocks_of_any_number_come_to_the_softmax(queries, keys):
     q, k, v = operands(queries, keys)
     np.testing.assert_allclose(blockwise_attention(q, k, v)[0], plain(q, k, v), rtol=1e-5, atol=1e-5)
+
+
+def test_heads_that_lie_side_by_side_are_parted():
+    q, k, v = operands(19, 41)
+    mask = np.arange(41) % np.array([[3], [5]]) > 0
+    flat = (x.reshape(2, 41, -1) for x in (k, v))
+    np.testing.assert_allclose(attention(q, *flat, mask), plain(q, k, v, mask), rtol=1e-5, atol=1e-5)
 
 
 def test_keys_that_do_not_count_are_left_out_be_they_whole_blocks():

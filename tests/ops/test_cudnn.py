@@ -9,6 +9,7 @@ import pytest
 
 from da3jax.ops.attention import attention
 from da3jax.ops.cudnn import cudnn_attention, has_cudnn_attention
+from da3jax.ops.target import made_for
 
 
 @pytest.mark.parametrize("masked", [False, True])
@@ -21,15 +22,12 @@ def test_keys_that_count_are_brought_to_the_front(masked):
     np.testing.assert_allclose(found, attention(q, k, v, mask), rtol=1e-5, atol=1e-6)
 
 
-def test_it_is_for_nvidia_gpus_from_ampere_on(monkeypatch):
+def test_it_is_for_nvidia_gpus_from_ampere_on():
     assert not has_cudnn_attention()
-    monkeypatch.setattr(jax, "default_backend", lambda: "gpu")
-    for capability, expected in (("7.5", False), ("8.0", True), ("9.0", True), ("10.3", True), ("gfx942", False)):
-        device = type("Device", (), {"compute_capability": capability})
-        monkeypatch.setattr(jax, "local_devices", lambda device=device: [device])
-        assert has_cudnn_attention() is expected
-    monkeypatch.setattr(jax, "local_devices", lambda: [object()])
-    assert not has_cudnn_attention()
+    for capability, expected in (("7.5", False), ("8.0", True), ("9.0", True), ("10.3", True), ("gfx942", False), (None, False)):
+        fields = {"platform": "gpu"} | ({} if capability is None else {"compute_capability": capability})
+        with made_for(type("Device", (), fields)()):
+            assert has_cudnn_attention() is expected
 
 
 @pytest.mark.parametrize(("queries", "keys"), [(5, 7), (4, 7), (5, 6)])
