@@ -81,14 +81,15 @@ def run_block(
         view_axis=view_axis,
         name=name,
     )
-    block = with_whole_params(block, x)
     rotates = config.rope_start != -1 and index >= config.rope_start
     # Between two cross-view blocks there is always an in-view one.
     of_both = keep if cross_view else lambda before, after: keep(after, after)
     rotation = rotations[cross_view] if rotates else None
-    if looks is not None:
-        looks[index] = block.queries_and_keys(x, rotation)
-    return block(x, rotation, mask if cross_view else None, of_both)
+    with jax.named_scope(name):  # what is put together has no name of its own in the compiled program
+        block = with_whole_params(block, x)
+        if looks is not None:
+            looks[index] = block.queries_and_keys(x, rotation)
+        return block(x, rotation, mask if cross_view else None, of_both)
 
 
 class Turn(nn.Module):

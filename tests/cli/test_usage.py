@@ -174,3 +174,10 @@ def test_a_usage_error_of_the_real_command_has_status_2_and_says_nothing_on_stdo
     done = subprocess.run([sys.executable, "-m", "da3jax", "auto", photo, "--dtype", "float16"], capture_output=True, text=True)
     assert (done.returncode, done.stdout) == (2, "")
     assert "it is one of float32, bfloat16" in done.stderr
+
+
+@pytest.mark.parametrize("option", ["--num-processes", "--process-id"])
+def test_a_number_of_processes_goes_with_their_coordinator(photo, option):
+    status, error = status_and_error("auto", photo, option, "1")
+    assert status == 1
+    assert "--num-processes and --process-id go with --coordinator, HOST:PORT of process 0" in error

@@ -100,3 +100,15 @@ def test_split_parameters_stay_split_for_a_scene_and_for_independent_images(mode
     for independent in (False, True):
         options = {"process_res": SIZE, "independent": independent, "outputs": ["depth"]}
         assert_same(split.inference(images, **options), model.inference(images, **options))
+
+
+def test_what_several_processes_cannot_do_is_refused(on_mesh, images, released_dir, monkeypatch):
+    monkeypatch.setattr(jax, "process_count", lambda: 2)
+    with pytest.raises(
+        ValueError, match=r"as_numpy=False leaves results on the devices, where other processes' cannot be read; leave it out"
+    ):
+        on_mesh.inference(images, as_numpy=False)
+    with pytest.raises(
+        ValueError, match=r"the mesh has 8, 0 devices of processes 0 to 1; it has as many of each: make_mesh\(1, view=8\) has"
+    ):
+        da3jax.DepthAnything3.from_pretrained(released_dir, devices=8)
