@@ -113,8 +113,11 @@ def cpu(args: argparse.Namespace) -> None:
 
 
 def plan(args: argparse.Namespace) -> None:
+    import jax
+
     from da3jax.planner import plan
 
+    jax.config.update("jax_platforms", "cpu")  # accelerators that are here are left alone
     logging.basicConfig(level=logging.INFO, format="%(message)s")
     usable = None if args.gib is None else int(args.gib * GIB)
     options = {"outputs": args.outputs, "bucket_views": False, "usable_bytes": usable}

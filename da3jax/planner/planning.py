@@ -67,6 +67,7 @@ def plan(
 ) -> Plan:
     """Compiles what `DepthAnything3.inference` would run, with the compiler of the devices, without weights and without the devices.
 
+    Compilers for accelerators ask for no driver where JAX is to use the CPU alone: `jax.config.update("jax_platforms", "cpu")` before.
     One device of a topology has the scene to itself; several share its views, as with `from_pretrained(mesh=make_mesh(1, view=-1))`.
 
     Args:
