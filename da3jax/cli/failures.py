@@ -21,9 +21,13 @@ def failures_in_a_sentence() -> Iterator[None]:
         typer.echo(f"da3jax: error: {error}", err=True)
         raise typer.Exit(1) from error
     except RuntimeError as error:
+        line = (str(error).splitlines() or [""])[0]
+        if line.startswith("RESOURCE_EXHAUSTED"):
+            advice = "da3jax plan MODEL --views N --height H --width W --topology DEVICES says how many views do"
+            typer.echo(f"da3jax: error: this does not fit into the memory of a device ({line}); {advice}", err=True)
+            raise typer.Exit(1) from error
         if not _of_several(error):
             raise
-        line = str(error).splitlines()[0]
         typer.echo(f"da3jax: error: this process cannot go on with the others ({line}); one has ended, and JAX says which below", err=True)
         raise typer.Exit(1) from error
     except KeyboardInterrupt as error:

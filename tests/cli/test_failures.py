@@ -39,3 +39,12 @@ def test_a_failure_of_the_runtime_is_one_of_other_processes_only_where_there_are
     assert caught.value.exit_code == 1
     sentence = "this process cannot go on with the others (UNKNOWN: Gloo AllGather failed: closed); one has ended, and JAX says which below"
     assert capsys.readouterr() == ("", f"da3jax: error: {sentence}\n")
+
+
+def test_what_does_not_fit_is_told_how_to_find_out_what_does(capsys):
+    with pytest.raises(typer.Exit) as caught, failures_in_a_sentence():
+        raise jax.errors.JaxRuntimeError("RESOURCE_EXHAUSTED: Out of memory while trying to allocate 9 bytes.\nmore")
+    assert caught.value.exit_code == 1
+    sentence = "this does not fit into the memory of a device (RESOURCE_EXHAUSTED: Out of memory while trying to allocate 9 bytes.)"
+    advice = "da3jax plan MODEL --views N --height H --width W --topology DEVICES says how many views do"
+    assert capsys.readouterr() == ("", f"da3jax: error: {sentence}; {advice}\n")
