@@ -125,8 +125,9 @@ class DepthAnything3:
                 raise ValueError(f"metric_model is {metric.name}, a pair by itself; it is a metric network, like da3metric-large")
             params, config = {"anyview": params, "metric": metric_params}, NestedConfig(f"{config.name}+{metric.name}", config, metric)
         form = partial(in_form_for_target, config=config)
-        if mesh is not None:  # each device those that it has, and nothing else in between
-            form = jax.jit(form, out_shardings=fsdp_shardings(jax.eval_shape(form, params), mesh))
+        shapes = jax.eval_shape(form, params)
+        if mesh is not None and jax.tree.structure(shapes) != jax.tree.structure(params):
+            form = jax.jit(form, out_shardings=fsdp_shardings(shapes, mesh))  # each device those that it has, and nothing else in between
         return cls(form(params), config, dtype=dtype, mesh=mesh)
 
     def save_pretrained(self, folder: str | pathlib.Path) -> pathlib.Path:
