@@ -1,5 +1,6 @@
 """What the README shows runs, on tiny networks in the place of those it names."""
 
+import json
 import pathlib
 import re
 import shlex
@@ -61,6 +62,14 @@ def test_the_main_command_writes_what_it_says(place, command, views):
     for name in ("exports/npz/results.npz", "scene.glb", *(f"depth_vis/{i:04d}.jpg" for i in range(views))):
         assert f"result/{name}" in written
         assert (place / "result" / name).stat().st_size > 0
+
+
+def test_the_plan_is_one_object(place):
+    (line,) = run("da3jax plan", place)
+    found = json.loads(line)
+    assert found["fits"]
+    assert found["max_views"] >= 3
+    assert min(found["peak_bytes_per_device"], found["flops"]) > 0
 
 
 def test_its_test_command_is_the_one_that_ci_runs():
