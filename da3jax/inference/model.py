@@ -356,7 +356,7 @@ class DepthAnything3:
         arguments = jax.tree.map(lambda x: jax.ShapeDtypeStruct((*leading, *x.shape[2:]), x.dtype, sharding=sharding), arguments)
         mask = jax.ShapeDtypeStruct(leading, bool, sharding=sharding) if size > views and not independent else None
         # jit finds a program that was traced for the same types.
-        return self._program(task).trace(self.params, *arguments, mask, task=task, mesh=mesh)
+        return self._program(task).trace(self._params_on(mesh), *arguments, mask, task=task, mesh=mesh)
 
     def _program(self, task: Task) -> Callable[..., Result]:
         """What runs `task`. Points are of the images' size and take their place; not on a CPU, which has the images from the caller."""
@@ -372,6 +372,10 @@ class DepthAnything3:
     def _mesh(self, independent: bool) -> Mesh | None:
         """The devices, which share views, or scenes where each is one image."""
         return scenes_mesh(self.mesh) if self.mesh is not None and independent else self.mesh
+
+    def _params_on(self, mesh: Mesh | None) -> Params:
+        """The parameters, for a mesh of the same devices, perhaps in another order; each has what it had."""
+        return self.params if mesh is self.mesh else _placed(self.params, fsdp_shardings(self.params, mesh))
 
     def _rows(self, count: int, independent: bool) -> list[np.ndarray]:
         """Which of so many views go through the network together, (scenes, views) each time; what a size lacks is the last one again."""
@@ -402,7 +406,7 @@ class DepthAnything3:
             arguments = put_views(pick, rows.shape, mesh)
         else:  # without a copy where they are all
             arguments = (images, known, None) if rows.shape == images.shape[:2] else pick(np.s_[:, :])
-        return self._program(task)(self.params, *arguments, task=task, mesh=mesh)
+        return self._program(task)(self._params_on(mesh), *arguments, task=task, mesh=mesh)
 
     def _run_jointly(self, images: np.ndarray | OwnImages, known: KnownCameras, task: Task, as_numpy: bool) -> Result:
         """All views of (1, S, H, W, 3) as one scene, filled up to a size that is compiled for."""

@@ -25,10 +25,12 @@ def check_mesh(mesh: Mesh) -> None:
         fsdp = mesh.shape["fsdp"]
         right = f"make_mesh(1, view={mesh.size})" if fsdp == 1 else f"make_mesh(1, fsdp={fsdp}, view={mesh.size // fsdp})"
         raise ValueError(f"the mesh {dict(mesh.shape)} shares scenes, and inference has one, whose views are shared along `view`: {right}")
+    if jax.process_count() == 1:  # also for devices that are only planned for, on hosts that are not here
+        return
     processes = {process: 0 for process in range(jax.process_count())}
     for device in mesh.devices.flat:
         processes[device.process_index] += 1
-    if jax.process_count() > 1 and len(set(processes.values())) > 1:
+    if len(set(processes.values())) > 1:
         raise ValueError(
             f"the mesh has {', '.join(map(str, processes.values()))} devices of processes 0 to {jax.process_count() - 1}; "
             f"it has as many of each: make_mesh(1, view={jax.device_count()}) has all"

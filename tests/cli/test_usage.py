@@ -35,7 +35,7 @@ def test_help_lists_the_commands_that_are_there_and_no_other():
     commands = re.findall(r"^  (\w+) ", result.stdout.split("Commands:")[1], re.MULTILINE)
     assert (result.exit_code, commands) == (
         0,
-        ["auto", "image", "images", "compile", "export", "convert", "models", "scenes", "train", "finetune"],
+        ["auto", "image", "images", "compile", "plan", "export", "convert", "models", "scenes", "train", "finetune"],
     )
 
 

@@ -36,9 +36,9 @@ def test_bfloat16_products_have_bfloat16_operands_and_float32_results(params):
     operands = [re.search(r": \((.*)\) -> (.*)", line).groups() for line in lines]
     rounded = [pair for pair in operands if pair[0].count("xbf16") == 2]
     assert all(result.endswith("xf32>") for _, result in rounded)
-    # The patch embedding, four layers of each block and one more across views, whose queries come apart from keys and values, two products
-    # of each kind of attention; the rest are the position embedding's and the reference view's.
-    assert len(rounded) == 1 + 4 * 4 + 1 + 2 * 2
+    # The patch embedding, and of each block four layers and two products of its attention; the rest are the position embedding's and the
+    # reference view's.
+    assert len(rounded) == 1 + 4 * (4 + 2)
     assert all("xbf16" not in pair[0] for pair in operands if pair not in rounded)
 
 
