@@ -9,6 +9,7 @@ import jax
 import numpy as np
 import pytest
 
+from da3jax.config import REF_VIEW_STRATEGIES
 from da3jax.models import forward, init_params, stack_layers
 from da3jax.parallel import fsdp, fsdp_shardings, make_mesh, ring
 from tests.models.test_outputs import NESTED
@@ -89,6 +90,21 @@ def test_the_reference_view_is_chosen_among_all(strategy):
     images, params = images_of(2, 6, seed=1), stack_layers(params_of(ANYVIEW), ANYVIEW)
     expected = compiled(ANYVIEW, **options)(params, images)
     assert_equal(compiled(ANYVIEW, **options, mesh=make_mesh(2, 1, 4))(params, images), expected)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("ringed", [False, True])
+@pytest.mark.parametrize("strategy", [*REF_VIEW_STRATEGIES, "given poses"])
+@pytest.mark.parametrize("views", [1, 2, 3, 7, 16])
+def test_each_number_of_views_with_each_reference_and_with_poses(request, views, strategy, ringed):
+    posed, axes = strategy == "given poses", (1, 2, 4) if ringed else (1, 1, 8)
+    for fixture in ("in_a_ring", "split") if ringed else ():
+        request.getfixturevalue(fixture)
+    options = {"outputs": ("cameras",)} | ({} if posed else {"ref_view_strategy": strategy})
+    images, cameras, mesh = images_of(1, views, seed=1), cameras_of(views) if posed else {}, make_mesh(*axes)
+    expected = compiled(ANYVIEW, **options)(params_of(ANYVIEW), images, **cameras)
+    params = jax.device_put(params_of(ANYVIEW), fsdp_shardings(params_of(ANYVIEW), mesh))
+    assert_equal(on_mesh(ANYVIEW, mesh, **options)(params, images, **cameras), expected)
 
 
 def test_sky_is_filled_with_the_farthest_of_all_views():
