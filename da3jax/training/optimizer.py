@@ -97,9 +97,13 @@ class Schedule(NamedTuple):
     """The learning rate of a run as numbers, which a compiled step takes, so that other numbers need no other program."""
 
     peak: float
+    """The largest rate, which step `warmup` has."""
     warmup: int
+    """Steps in which it grows."""
     steps: int
+    """Of the whole run, more than `warmup`."""
     final: float
+    """Times `peak`, the rate from step `steps` on."""
 
     @staticmethod
     def of(config: OptimizerConfig, steps: int) -> Schedule:

@@ -18,8 +18,11 @@ import yaml
 from safetensors.numpy import load_file
 
 from da3jax import weights
+from da3jax.parallel import make_mesh
 from da3jax.schema import to_dict
-from da3jax.training.loop import train
+from da3jax.training import loop
+from da3jax.training.data import Loaded
+from da3jax.training.loop import _ready, train
 from da3jax.training.one_run import alone_in
 from tests.models.test_outputs import NESTED
 from tests.models.tiny import ANYVIEW, SINGLE_VIEW, params_of
@@ -242,3 +245,24 @@ def test_finetune_without_weights_says_what_is_missing(tmp_path):
     )
     assert done.returncode == 1
     assert "c.yaml has no start_from, the weights to fine-tune; add start_from=depth-anything/DA3-SMALL" in done.stderr
+
+
+def test_what_is_wrong_with_the_data_is_raised_after_the_batches_before(monkeypatch):
+    class Broken:
+        taken = 0
+
+        def __next__(self):
+            if self.taken == 3:
+                raise ValueError("the fourth is broken")
+            self.taken += 1
+            return Loaded(self.taken, 0, self.taken)
+
+        def get_state(self):
+            return {"next": self.taken}
+
+    monkeypatch.setattr(loop, "realise", lambda batch, sharding: batch)
+    ready = _ready(Broken(), make_mesh(), 10)
+    assert [next(ready) for _ in range(3)] == [(place, (), {"next": place}) for place in (1, 2, 3)]
+    with pytest.raises(ValueError, match="the fourth is broken"):
+        next(ready)
+    assert [batch for batch, *_ in _ready(Broken(), make_mesh(), 2)] == [1, 2]  # no more than a run takes

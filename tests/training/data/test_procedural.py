@@ -1,13 +1,15 @@
 """Planned procedural scenes become batches on the device, the same ones on any devices."""
 
+import concurrent.futures
 import dataclasses
+import time
 
 import jax
 import numpy as np
 import pytest
 
 from da3jax.geometry import project, unproject
-from da3jax.training.data import Batch, PlannedBatch, ProceduralConfig, realise
+from da3jax.training.data import Batch, PlannedBatch, ProceduralConfig, procedural, realise
 from da3jax.training.data.procedural import scene_seed
 from da3jax.training.losses import Targets
 
@@ -69,3 +71,26 @@ def test_loaded_arrays_are_placed_likewise(sharding):
         jax.tree.map(np.testing.assert_array_equal, loaded, placed)
     assert placed.images.sharding.is_equivalent_to(sharding, 5)
     assert dataclasses.is_dataclass(placed.targets)
+
+
+def test_of_several_threads_one_compiles_and_the_others_wait(monkeypatch):
+    drawing, at_once = [], []
+
+    def draw(seeds, *rest):
+        drawing.append(seeds)
+        at_once.append(len(drawing))
+        time.sleep(0.05)  # long enough for the others to come
+        drawing.pop()
+        return seeds
+
+    monkeypatch.setattr(procedural, "_draw", draw)
+    monkeypatch.setattr(procedural, "_render", lambda seeds, *rest: seeds)
+    monkeypatch.setattr(procedural, "_compiled", set())
+    planned = PlannedBatch(np.zeros((1, 2), np.uint32), 2, HEIGHT, WIDTH, ProceduralConfig())
+    with concurrent.futures.ThreadPoolExecutor(4) as pool:
+        first = [pool.submit(realise, planned) for _ in range(4)]
+        concurrent.futures.wait(first)
+        assert at_once == [1] * 4
+        again = [pool.submit(realise, planned) for _ in range(4)]
+        concurrent.futures.wait(again)
+    assert max(at_once) > 1  # what is compiled is drawn by all at a time
