@@ -159,8 +159,9 @@ class Block(nn.Module):
         """
         seen, order, apart, attended = (), "", "b (s n) h d", ()
         batch, views, tokens, _ = x.shape
-        in_groups = partial(by_views, group=views_at_a_time(views, batch * tokens) if self.grouped else views, remat=self.remat)
-        if self.cross_view and (self.view_axis is not None or in_groups.keywords["group"] != views):
+        group = views_at_a_time(views, batch * tokens) if self.grouped else views
+        in_groups = partial(by_views, group=group, remat=self.remat)
+        if self.cross_view and (self.view_axis is not None or group != views):
             # In the order that products want: a change of layout would hold all of them twice.
             if self.attend is attention and heads_together():
                 order = apart = "b (s n) (h d)"
