@@ -7,35 +7,29 @@ import pathlib
 import time
 from collections.abc import Callable, Sequence
 from functools import partial
-from operator import itemgetter
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 from jax.sharding import Mesh
 
 from da3jax import outputs as formats
 from da3jax import weights
 from da3jax.config import REF_VIEW_STRATEGIES, Config, NestedConfig, load_config
-from da3jax.inference.buckets import bucket
 from da3jax.inference.compilation_cache import use_compilation_cache
 from da3jax.inference.export import write_exported
-from da3jax.inference.own_views import OwnImages, read_own
-from da3jax.inference.placing import check_mesh, fetch, own_rows, put_views
+from da3jax.inference.placing import check_mesh, placed
 from da3jax.inference.plan import check_size, planned
 from da3jax.inference.prediction import to_prediction
 from da3jax.inference.program import KnownCameras, Result, Task, run
+from da3jax.inference.running import Runner
 from da3jax.inputs import preprocess
 from da3jax.models import compute_dtype, is_stacked, stack_layers, unstack_layers
 from da3jax.ops.target import target_platform
-from da3jax.parallel import fsdp_sharding, fsdp_shardings, mesh_of, scenes_mesh, view_sharding
+from da3jax.parallel import fsdp_sharding, fsdp_shardings, mesh_of, view_sharding
 from da3jax.types import Params, Prediction, Views
 
 logger = logging.getLogger(__name__)
-
-IMAGES_AT_A_TIME = 8
-"""Images that go through the network together when each is its own scene."""
 
 
 class DepthAnything3:
@@ -68,7 +62,7 @@ class DepthAnything3:
         """
         if mesh is not None:
             check_mesh(mesh)
-            params = _placed(params, fsdp_shardings(params, mesh))
+            params = placed(params, fsdp_shardings(params, mesh))
         self.params, self.config, self.dtype, self.mesh = params, load_config(config), dtype, mesh
         self.bucket_views = True
         compute_dtype(dtype)
@@ -263,7 +257,8 @@ class DepthAnything3:
         several = self.mesh is not None and jax.process_count() > 1
         if several and not as_numpy:
             raise ValueError("as_numpy=False leaves results on the devices, where other processes' cannot be read; leave it out")
-        read = partial(self._read_own, independent=independent) if several else preprocess
+        runner = self._runner
+        read = partial(runner.read_own, independent=independent) if several else preprocess
         views = read(
             image,
             extrinsics=extrinsics,
@@ -286,7 +281,7 @@ class DepthAnything3:
         )
         start = time.perf_counter()
         known = KnownCameras.of(views.extrinsics, views.intrinsics)
-        result = (self._run_independent if independent else self._run_jointly)(views.images, known, task, as_numpy)
+        result = (runner.run_independent if independent else runner.run_jointly)(views.images, known, task, as_numpy)
         prediction = jax.block_until_ready(to_prediction(result, views, known, task, self.config))
         logger.info("%d images of %d × %d in %.2f s", *views.images.shape[1:4], time.perf_counter() - start)
         if export_dir is not None and writes:
@@ -348,85 +343,24 @@ class DepthAnything3:
             intrinsics=eyes[..., :3] if intrinsics else None,
         )
         stand_in, task = planned(self.config, stand_in, mesh=self.mesh, **options)
-        independent = task.independent
-        size = self._size(views, independent)
-        leading, mesh = (size, 1) if independent else (1, size), self._mesh(independent)
+        independent, runner = task.independent, self._runner
+        size = runner.size(views, independent)
+        leading, mesh = (size, 1) if independent else (1, size), runner.mesh_for(independent)
         sharding = None if mesh is None else view_sharding(mesh, leading[0])
         arguments = (stand_in.images, KnownCameras.of(stand_in.extrinsics, stand_in.intrinsics))
         arguments = jax.tree.map(lambda x: jax.ShapeDtypeStruct((*leading, *x.shape[2:]), x.dtype, sharding=sharding), arguments)
         mask = jax.ShapeDtypeStruct(leading, bool, sharding=sharding) if size > views and not independent else None
         # jit finds a program that was traced for the same types.
-        return self._program(task).trace(self._params_on(mesh), *arguments, mask, task=task, mesh=mesh)
+        return self._program(task).trace(runner.params_on(mesh), *arguments, mask, task=task, mesh=mesh)
+
+    @property
+    def _runner(self) -> Runner:
+        """For one call, with what the attributes are now."""
+        return Runner(self.params, self._program, self.mesh, self.bucket_views)
 
     def _program(self, task: Task) -> Callable[..., Result]:
         """What runs `task`. Points are of the images' size and take their place; not on a CPU, which has the images from the caller."""
         return self._run_in_place if "points" in task.outputs and target_platform() != "cpu" else self._run
-
-    def _size(self, count: int, independent: bool) -> int:
-        """How many views, or scenes where they are independent, the program for `count` images takes."""
-        size = bucket(count) if self.bucket_views else count
-        parts = 1 if self.mesh is None else self.mesh.size
-        size = min(size, IMAGES_AT_A_TIME * parts) if independent else size
-        return -(-size // parts) * parts
-
-    def _mesh(self, independent: bool) -> Mesh | None:
-        """The devices, which share views, or scenes where each is one image."""
-        return scenes_mesh(self.mesh) if self.mesh is not None and independent else self.mesh
-
-    def _params_on(self, mesh: Mesh | None) -> Params:
-        """The parameters, for a mesh of the same devices, perhaps in another order; each has what it had."""
-        return self.params if mesh is self.mesh else _placed(self.params, fsdp_shardings(self.params, mesh))
-
-    def _rows(self, count: int, independent: bool) -> list[np.ndarray]:
-        """Which of so many views go through the network together, (scenes, views) each time; what a size lacks is the last one again."""
-        size = self._size(count, independent)
-        starts = range(0, count, size) if independent else [0]
-        rows = [np.minimum(np.arange(start, start + size), count - 1) for start in starts]
-        return [some[:, None] if independent else some[None] for some in rows]
-
-    def _read_own(self, image: Any, *, independent: bool, **options: Any) -> Views:
-        """As `preprocess`, but that this process reads those images alone that its devices see."""
-        images = image if isinstance(image, list | tuple) else [image] if isinstance(image, str | pathlib.Path) else list(image)
-        mesh = self._mesh(independent)
-        own = {row for rows in self._rows(len(images), independent) for row in own_rows(rows, mesh)}
-        return read_own(images, sorted(own), **options)
-
-    def _call(
-        self, images: np.ndarray | OwnImages, known: KnownCameras, rows: np.ndarray, task: Task, mask: np.ndarray | None = None
-    ) -> Result:
-        """The program on those views of (1, N, …) that `rows` (scenes, views) names; `mask` says which of them are views."""
-        mesh = self._mesh(task.independent)
-
-        def pick(place: tuple[slice, ...]) -> tuple:
-            some = rows[place]
-            pixels = images.views(some) if isinstance(images, OwnImages) else images[0][some]
-            return pixels, jax.tree.map(lambda x: x[0][some], known), None if mask is None else mask[place]
-
-        if mesh is not None:
-            arguments = put_views(pick, rows.shape, mesh)
-        else:  # without a copy where they are all
-            arguments = (images, known, None) if rows.shape == images.shape[:2] else pick(np.s_[:, :])
-        return self._program(task)(self._params_on(mesh), *arguments, task=task, mesh=mesh)
-
-    def _run_jointly(self, images: np.ndarray | OwnImages, known: KnownCameras, task: Task, as_numpy: bool) -> Result:
-        """All views of (1, S, H, W, 3) as one scene, filled up to a size that is compiled for."""
-        count = images.shape[1]
-        (rows,) = self._rows(count, independent=False)
-        size = rows.shape[1]
-        mask = (np.arange(size) < count)[None] if size > count else None
-        result = self._call(images, known, rows, task, mask)
-        return (fetch(result, self.mesh) if as_numpy else result).first(count)
-
-    def _run_independent(self, images: np.ndarray | OwnImages, known: KnownCameras, task: Task, as_numpy: bool) -> Result:
-        """Each view of (1, S, H, W, 3) as a scene of one view; groups of one size, so that one program serves all."""
-        count = images.shape[1]
-        results, left = [], count
-        for rows in self._rows(count, independent=True):
-            out = self._call(images, known, rows, task)
-            out = fetch(out, self._mesh(independent=True)) if as_numpy else out
-            results.append(jax.tree.map(itemgetter(slice(left)), out))
-            left -= len(rows)
-        return jax.tree.map(lambda *leaves: (np if as_numpy else jnp).concatenate(leaves), *results)
 
 
 def in_form_for_target(params: Params, config: Config) -> Params:
@@ -434,9 +368,3 @@ def in_form_for_target(params: Params, config: Config) -> Params:
     backbone = (config.anyview if isinstance(config, NestedConfig) else config).backbone
     # Scanned layers compile faster, and cost nothing on an accelerator; a CPU runs the loop 10 % faster.
     return stack_layers(params, config) if target_platform() != "cpu" and backbone.depth >= 24 else params
-
-
-def _placed(params: Params, shardings: Any) -> Params:
-    if any(isinstance(leaf, jax.ShapeDtypeStruct) for leaf in jax.tree.leaves(params)):
-        return jax.tree.map(lambda leaf, sharding: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=sharding), params, shardings)
-    return jax.device_put(params, shardings)

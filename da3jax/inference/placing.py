@@ -13,6 +13,7 @@ from jax import lax
 from jax.sharding import Mesh, PartitionSpec
 
 from da3jax.parallel import all_views, axes_for, view_sharding, whole
+from da3jax.types import Params
 
 AT_A_TIME = 2**26
 """Bytes of a result that devices tell each other at a time, for each then holds all of them."""
@@ -94,3 +95,10 @@ def _some_of_each(x: jax.Array, start: jax.Array, *, mesh: Mesh, dim: int, step:
         return all_views(lax.dynamic_slice_in_dim(x, start, step, dim), axes, dim)
 
     return jax.shard_map(some, mesh=mesh, in_specs=(spec, PartitionSpec()), out_specs=PartitionSpec(), check_vma=False)(x, start)
+
+
+def placed(params: Params, shardings: Any) -> Params:
+    """The parameters where the shardings say; of shapes, shapes that are there."""
+    if any(isinstance(leaf, jax.ShapeDtypeStruct) for leaf in jax.tree.leaves(params)):
+        return jax.tree.map(lambda leaf, sharding: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=sharding), params, shardings)
+    return jax.device_put(params, shardings)
