@@ -17,6 +17,7 @@ Cameras follow OpenCV: x right, y down, z forward. Extrinsics are world-to-camer
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Callable
 from typing import Any
 
 import jax
@@ -77,6 +78,35 @@ class Views:
     """(S, H, W, 3) uint8, the same images to look at."""
     from_image: np.ndarray | None = None
     """(S, 3, 3) float64, from pixels (x, y, 1) of the upright image at its own size to those of the processed one."""
+    image_sizes: np.ndarray | None = None
+    """(S, 2) height and width of the upright images at their own size."""
+
+
+@dataclasses.dataclass(frozen=True)
+class LazyImage:
+    """A picture that is read when its turn comes: a frame of a video, a photograph that has to be undistorted."""
+
+    name: str
+    """What messages and exported files call it: a path, or the name of a file that it would have, like `frame_0001.png`."""
+    read: Callable[[], np.ndarray]
+    """Gives (H, W, 3) uint8 RGB, upright, at its own size; from any thread, and again if asked again."""
+
+
+@jax.tree_util.register_dataclass
+@dataclasses.dataclass(frozen=True)
+class Gaussians:
+    """3D Gaussians in the world frame of the prediction, one a pixel of each view."""
+
+    means: Array
+    """(N, H, W, 3)"""
+    scales: Array
+    """(N, H, W, 3) standard deviations along the axes that `rotations` turns."""
+    rotations: Array
+    """(N, H, W, 4) unit quaternions wxyz, from the Gaussian's axes to the world's."""
+    harmonics: Array
+    """(N, H, W, 3, 9) real spherical harmonics up to degree 2 by colour, as 3D Gaussian splatting orders and evaluates them."""
+    opacities: Array
+    """(N, H, W) in (0, 1)."""
 
 
 @jax.tree_util.register_dataclass
@@ -107,6 +137,10 @@ class Prediction:
     """(N, H, W, 3) uint8, what the network saw."""
     from_image: Array | None = None
     """(N, 3, 3) from pixels (x, y, 1) of the upright image at its own size to those of the processed one."""
+    image_sizes: Array | None = None
+    """(N, 2) height and width of the upright images at their own size."""
+    gaussians: Gaussians | None = None
+    """With `infer_gs`: the scene as 3D Gaussians."""
     is_metric: bool = dataclasses.field(default=False, metadata={"static": True})
     """Whether depth and translations are in metres."""
     scale_factor: Array | None = None

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import pathlib
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import Any
 
@@ -23,7 +23,7 @@ from da3jax.inference.plan import check_size, planned
 from da3jax.inference.prediction import to_prediction
 from da3jax.inference.program import KnownCameras, Result, Task, run
 from da3jax.inference.running import Runner
-from da3jax.inputs import preprocess
+from da3jax.inputs import lazy_images, preprocess, several
 from da3jax.models import compute_dtype, is_stacked, stack_layers, unstack_layers
 from da3jax.ops.target import target_platform
 from da3jax.parallel import fsdp_sharding, fsdp_shardings, mesh_of, view_sharding
@@ -198,6 +198,7 @@ class DepthAnything3:
         conf_thresh_percentile: float = 40.0,
         num_max_points: int = 1_000_000,
         show_cameras: bool = True,
+        export_kwargs: Mapping[str, Any] | None = None,
         as_numpy: bool = True,
     ) -> Prediction:
         """Depth, rays and cameras of some images; names and defaults are those of the official API.
@@ -238,6 +239,7 @@ class DepthAnything3:
             conf_thresh_percentile: for `glb`: points below this percentile of confidence are left out.
             num_max_points: for `glb`: at most so many points.
             show_cameras: for `glb`: whether cameras are drawn.
+            export_kwargs: other fields of `da3jax.outputs.ExportOptions` by name.
             as_numpy: False leaves the result on the device. Otherwise an accelerator sends what it is done with to the host view by view.
 
         Returns:
@@ -251,14 +253,17 @@ class DepthAnything3:
         writes = jax.process_index() == 0
         if export_dir is not None:
             formats.check_formats(export_format)
-            formats.check_options(conf_thresh_percentile=conf_thresh_percentile, num_max_points=num_max_points)
+            options = {"conf_thresh_percentile": conf_thresh_percentile, "num_max_points": num_max_points, "show_cameras": show_cameras}
+            options |= export_kwargs or {}
+            formats.ExportOptions(**options)
             if writes:
                 formats.check_writable(export_dir)
-        several = self.mesh is not None and jax.process_count() > 1
-        if several and not as_numpy:
+        image = several(image)
+        many = self.mesh is not None and jax.process_count() > 1
+        if many and not as_numpy:
             raise ValueError("as_numpy=False leaves results on the devices, where other processes' cannot be read; leave it out")
         runner = self._runner
-        read = partial(runner.read_own, independent=independent) if several else preprocess
+        read = partial(runner.read_own, independent=independent) if many else preprocess
         views = read(
             image,
             extrinsics=extrinsics,
@@ -285,14 +290,7 @@ class DepthAnything3:
         prediction = jax.block_until_ready(to_prediction(result, views, known, task, self.config))
         logger.info("%d images of %d × %d in %.2f s", *views.images.shape[1:4], time.perf_counter() - start)
         if export_dir is not None and writes:
-            formats.export(
-                prediction,
-                export_format,
-                export_dir,
-                conf_thresh_percentile=conf_thresh_percentile,
-                num_max_points=num_max_points,
-                show_cameras=show_cameras,
-            )
+            formats.export(prediction, export_format, export_dir, images=lazy_images(image), **options)
         return prediction
 
     def compile(

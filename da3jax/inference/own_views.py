@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from da3jax.inputs import check_extrinsics, check_intrinsics, preprocess
+from da3jax.inputs import check_extrinsics, check_intrinsics, preprocess, several
 from da3jax.inputs.images import describe
 from da3jax.parallel.processes import all_or_none, gathered
 from da3jax.types import Views
@@ -36,7 +36,7 @@ def read_own(images: Sequence[Any], own: Sequence[int], *, extrinsics: Any, intr
     Raises:
         ValueError, OSError: as `preprocess`; in all processes, if in any.
     """
-    images = list(images) if isinstance(images, Sequence | np.ndarray) and not isinstance(images, str) else [images]
+    images = several(images)
     names = [describe(image, index) for index, image in enumerate(images)]
     extrinsics, given = check_extrinsics(extrinsics, names), check_intrinsics(intrinsics, names)
     own = np.unique(own)
@@ -54,8 +54,8 @@ def read_own(images: Sequence[Any], own: Sequence[int], *, extrinsics: Any, intr
     unknown = np.full((len(own), 3, 3), np.nan, np.float32)
     known = unknown if views.intrinsics is None else views.intrinsics[0]
     everyone = gathered(own[padded]).ravel()
-    from_image, matrices, processed = (
-        _by_view(everyone, gathered(x[padded]), len(images)) for x in (views.from_image, known, views.processed_images)
+    from_image, matrices, processed, sizes = (
+        _by_view(everyone, gathered(x[padded]), len(images)) for x in (views.from_image, known, views.processed_images, views.image_sizes)
     )
     return Views(
         OwnImages(dict(zip(own.tolist(), views.images[0], strict=True)), len(images)),
@@ -63,6 +63,7 @@ def read_own(images: Sequence[Any], own: Sequence[int], *, extrinsics: Any, intr
         None if np.isnan(matrices).all() else matrices[None],
         processed,
         from_image,
+        sizes,
     )
 
 

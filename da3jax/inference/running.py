@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import pathlib
 from collections.abc import Callable
 from dataclasses import dataclass
 from operator import itemgetter
@@ -17,6 +16,7 @@ from da3jax.inference.buckets import bucket
 from da3jax.inference.own_views import OwnImages, read_own
 from da3jax.inference.placing import fetch, own_rows, placed, put_views
 from da3jax.inference.program import KnownCameras, Result, Task
+from da3jax.inputs import several
 from da3jax.parallel import fsdp_shardings, scenes_mesh
 from da3jax.types import Params, Views
 
@@ -60,7 +60,7 @@ class Runner:
 
     def read_own(self, image: Any, *, independent: bool, **options: Any) -> Views:
         """As `preprocess`, but that this process reads those images alone that its devices see."""
-        images = image if isinstance(image, list | tuple) else [image] if isinstance(image, str | pathlib.Path) else list(image)
+        images = several(image)
         mesh = self.mesh_for(independent)
         own = {row for rows in self._rows(len(images), independent) for row in own_rows(rows, mesh)}
         return read_own(images, sorted(own), **options)

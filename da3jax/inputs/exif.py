@@ -11,6 +11,7 @@ import numpy as np
 from PIL import ExifTags, Image
 
 from da3jax.inputs.images import ImageLike
+from da3jax.types import LazyImage
 
 _FILM_DIAGONAL = math.hypot(36, 24)
 _MILLIMETRES = {2: 25.4, 3: 10.0, 4: 1.0, 5: 1e-3}  # by FocalPlaneResolutionUnit; 1 is no unit
@@ -30,9 +31,9 @@ def intrinsics_from_exif(image: ImageLike) -> np.ndarray | None:
 
     Returns:
         (3, 3) float64 in pixels of the upright image at its own size, fx = fy, the principal point at the centre. None where there is no
-        focal length: no EXIF or broken EXIF, an array, or a file that cannot be opened (`read_image` says why).
+        focal length: no EXIF or broken EXIF, an array, a `LazyImage`, or a file that cannot be opened (`read_image` says why).
     """
-    if isinstance(image, np.ndarray):
+    if isinstance(image, np.ndarray | LazyImage):
         return None
     try:
         with warnings.catch_warnings():  # what Pillow says of a file it says again when it is read

@@ -7,12 +7,15 @@ import pathlib
 import re
 import struct
 import threading
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from functools import partial
 
 import numpy as np
 from PIL import ExifTags, Image
 
-ImageLike = str | pathlib.Path | Image.Image | np.ndarray
+from da3jax.types import LazyImage
+
+ImageLike = str | pathlib.Path | Image.Image | np.ndarray | LazyImage
 
 _UPRIGHT = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
@@ -38,8 +41,8 @@ def read_image(source: ImageLike, name: str | None = None) -> np.ndarray:
     """The picture as the official package sees it (alpha is dropped, the first three channels kept), but turned upright.
 
     Args:
-        source: a file; a PIL image; or an array (H, W), (H, W, 1), (H, W, 3) or (H, W, 4), uint8, or uint16 over its whole range.
-            Files and PIL images are turned by their EXIF orientation, 16-bit grey is scaled to 8 bit, rounding.
+        source: a file; a PIL image; an array (H, W), (H, W, 1), (H, W, 3) or (H, W, 4), uint8, or uint16 over its whole range; or a
+            `LazyImage`. Files and PIL images are turned by their EXIF orientation, 16-bit grey is scaled to 8 bit, rounding.
         name: of the picture in messages; the file's if None.
 
     Returns:
@@ -51,6 +54,8 @@ def read_image(source: ImageLike, name: str | None = None) -> np.ndarray:
         ValueError: an array of another shape or type; an animation; pixels whose range is unknown (32-bit) or that have no way to RGB.
     """
     name = name or describe(source)
+    if isinstance(source, LazyImage):
+        return _from_array(source.read(), name)
     if isinstance(source, np.ndarray):
         return _from_array(source, name)
     if isinstance(source, Image.Image):
@@ -75,10 +80,31 @@ def read_image(source: ImageLike, name: str | None = None) -> np.ndarray:
         return _from_pil(image, name)
 
 
+def lazy_images(images: Iterable[ImageLike] | ImageLike) -> list[LazyImage]:
+    """The same pictures, to be read when their turn comes; those that have no name are called `image_0000.png` and so on."""
+    return [
+        image
+        if isinstance(image, LazyImage)
+        else LazyImage(
+            str(image) if isinstance(image, str | pathlib.Path) else f"image_{index:04d}.png",
+            partial(read_image, image, describe(image, index)),
+        )
+        for index, image in enumerate(several(images))
+    ]
+
+
+def several(images: Iterable[ImageLike] | ImageLike) -> list[ImageLike]:
+    """A list of pictures; a single one is a list of one."""
+    one = not isinstance(images, Iterable) or isinstance(images, str) or (isinstance(images, np.ndarray) and images.ndim < 4)
+    return [images] if one else list(images)
+
+
 def describe(source: object, index: int | None = None) -> str:
     """How messages call a picture: its file, else `image INDEX`."""
     if isinstance(source, str | pathlib.Path):
         return str(source)
+    if isinstance(source, LazyImage):
+        return source.name
     name = "the image" if index is None else f"image {index}"
     return f"{name} ({source.filename})" if getattr(source, "filename", "") else name
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
@@ -15,7 +15,7 @@ import numpy as np
 from da3jax.config import PATCH_SIZE
 from da3jax.inputs.cameras import Matrices, check_extrinsics, check_intrinsics
 from da3jax.inputs.exif import intrinsics_from_exif
-from da3jax.inputs.images import ImageLike, describe, read_image
+from da3jax.inputs.images import ImageLike, describe, read_image, several
 from da3jax.inputs.resize import resize_area, resize_cubic
 from da3jax.schema import one_of
 from da3jax.types import Views
@@ -63,7 +63,7 @@ def preprocess(
 
     Returns:
         Views with a leading axis of one scene: images and intrinsics float32, extrinsics float64, or float32 as given; NaN for a
-        view that has none, or None; processed_images uint8; from_image float64, what intrinsics were multiplied by.
+        view that has none, or None; processed_images uint8; from_image float64, what intrinsics were multiplied by; image_sizes.
 
     Raises:
         ValueError: no images; an image that is an animation, of unknown range, or too thin; an option that is wrong; a matrix
@@ -75,8 +75,7 @@ def preprocess(
         raise ValueError(f"process_res is {process_res!r}; it is a whole number of pixels, at least one patch ({PATCH_SIZE})")
     if num_workers is not None and (not _whole(num_workers) or num_workers < 1):
         raise ValueError(f"num_workers is {num_workers!r}; it is a number of threads, at least 1, or None")
-    several = isinstance(images, Iterable) and not isinstance(images, str) and not (isinstance(images, np.ndarray) and images.ndim < 4)
-    images = list(images) if several else [images]
+    images = several(images)
     if not images:
         raise ValueError("there are no images; preprocess needs at least one")
     names = [describe(image, index) for index, image in enumerate(images)]
@@ -88,18 +87,19 @@ def preprocess(
         if found := [index for index, matrix in enumerate(given) if np.isnan(matrix).any() and either[index] is not None]:
             _logger.info("the focal lengths of views %s are those of their EXIF", found)
 
-    def process(image: ImageLike, name: str) -> tuple[np.ndarray, np.ndarray]:
-        return _fit(read_image(image, name), name, process_res, process_res_method)
+    def process(image: ImageLike, name: str) -> tuple[np.ndarray, np.ndarray, tuple[int, int]]:
+        upright = read_image(image, name)
+        return *_fit(upright, name, process_res, process_res_method), upright.shape[:2]
 
     with ThreadPoolExecutor(num_workers or min(8, os.cpu_count() or 1, len(images))) as pool:
-        pixels, changes = zip(*pool.map(process, images, names), strict=True)
+        pixels, changes, sizes = zip(*pool.map(process, images, names), strict=True)
     pixels, crops = _crop_to_smallest(pixels, names)
     from_image = crops @ np.stack(changes)
     if intrinsics is not None:
         intrinsics = (from_image @ intrinsics).astype(np.float32)[None]
     if extrinsics is not None:
         extrinsics = extrinsics[None]
-    return Views(_look_up(_NORMALISED, pixels)[None], extrinsics, intrinsics, _look_up(_SHOWN, pixels), from_image)
+    return Views(_look_up(_NORMALISED, pixels)[None], extrinsics, intrinsics, _look_up(_SHOWN, pixels), from_image, np.array(sizes))
 
 
 def _whole(value: object) -> bool:

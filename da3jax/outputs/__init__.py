@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pathlib
+from typing import Any
 
 import jax
 import numpy as np
@@ -11,12 +12,20 @@ from da3jax.outputs.atomic import check_writable
 from da3jax.outputs.depth_vis import write_depth_vis
 from da3jax.outputs.glb import write_glb
 from da3jax.outputs.npz import write_mini_npz, write_npz
+from da3jax.outputs.options import ExportOptions
 from da3jax.schema import one_of
 from da3jax.types import Prediction
 
-__all__ = ["FORMATS", "check_formats", "check_options", "check_writable", "export"]
+__all__ = ["FORMATS", "ExportOptions", "check_formats", "check_writable", "export"]
 
-FORMATS = ("npz", "mini_npz", "depth_vis", "glb")
+_WRITERS = {
+    "npz": write_npz,
+    "mini_npz": write_mini_npz,
+    "depth_vis": write_depth_vis,
+    "glb": write_glb,
+}
+
+FORMATS = tuple(_WRITERS)
 """Names that `export_format` accepts, several joined by hyphens."""
 
 _NEED_IMAGES = ("npz", "depth_vis", "glb")
@@ -36,24 +45,7 @@ def check_formats(export_format: str) -> list[str]:
     return names
 
 
-def check_options(*, conf_thresh_percentile: float, num_max_points: int) -> None:
-    """Raises a ValueError for an option of `export` that is out of its range."""
-    if num_max_points < 1:
-        raise ValueError(f"num_max_points is {num_max_points}; it is at least 1")
-    if not 0 <= conf_thresh_percentile <= 100:
-        raise ValueError(f"conf_thresh_percentile is {conf_thresh_percentile}; it is between 0 and 100")
-
-
-def export(
-    prediction: Prediction,
-    export_format: str,
-    export_dir: str | pathlib.Path,
-    *,
-    conf_thresh_percentile: float = 40.0,
-    num_max_points: int = 1_000_000,
-    show_cameras: bool = True,
-    seed: int = 0,
-) -> list[pathlib.Path]:
+def export(prediction: Prediction, export_format: str, export_dir: str | pathlib.Path, **options: Any) -> list[pathlib.Path]:
     """Writes a prediction into a folder, in one or more formats.
 
     | format      | file below `export_dir`        | what it holds                                       |
@@ -70,10 +62,7 @@ def export(
         prediction: N views; numpy or device arrays.
         export_format: names from `FORMATS`, joined by hyphens.
         export_dir: created if it is not there.
-        conf_thresh_percentile: `glb` leaves out points whose confidence is below this percentile.
-        num_max_points: `glb` keeps at most so many points.
-        show_cameras: whether `glb` draws the cameras.
-        seed: chooses the points that `glb` keeps.
+        **options: fields of `ExportOptions`.
 
     Returns:
         The files written, in the order of the formats.
@@ -82,26 +71,12 @@ def export(
         ValueError: an unknown format, an option out of its range, or a prediction that a format cannot be made of.
         OSError: the folder or a file cannot be written.
     """
-    formats = check_formats(export_format)
-    check_options(conf_thresh_percentile=conf_thresh_percentile, num_max_points=num_max_points)
+    names = check_formats(export_format)
+    chosen = ExportOptions(**options)
     prediction = jax.tree.map(np.asarray, prediction)
-    _check_prediction(prediction, formats)
+    _check_prediction(prediction, names)
     check_writable(export_dir)
-
-    folder = pathlib.Path(export_dir)
-    points = {
-        "conf_thresh_percentile": conf_thresh_percentile,
-        "num_max_points": num_max_points,
-        "show_cameras": show_cameras,
-        "seed": seed,
-    }
-    writers = {
-        "npz": lambda: write_npz(prediction, folder),
-        "mini_npz": lambda: write_mini_npz(prediction, folder),
-        "depth_vis": lambda: write_depth_vis(prediction, folder),
-        "glb": lambda: write_glb(prediction, folder, **points),
-    }
-    return [path for name in formats for path in writers[name]()]
+    return [path for name in names for path in _WRITERS[name](prediction, pathlib.Path(export_dir), chosen)]
 
 
 def _check_prediction(prediction: Prediction, formats: list[str]) -> None:
@@ -120,6 +95,8 @@ def _check_prediction(prediction: Prediction, formats: list[str]) -> None:
         ("sky", prediction.sky, [shape]),
         ("extrinsics", prediction.extrinsics, [(shape[0], 3, 4), (shape[0], 4, 4)]),
         ("intrinsics", prediction.intrinsics, [(shape[0], 3, 3)]),
+        ("from_image", prediction.from_image, [(shape[0], 3, 3)]),
+        ("image_sizes", prediction.image_sizes, [(shape[0], 2)]),
     ):
         if value is not None and value.shape not in allowed:
             raise ValueError(f"{name} has the shape {value.shape}; beside a depth of {shape} it is {' or '.join(map(str, allowed))}")

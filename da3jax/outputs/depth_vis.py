@@ -9,6 +9,7 @@ import numpy as np
 
 from da3jax.outputs.atomic import atomic
 from da3jax.outputs.colormap import table
+from da3jax.outputs.options import ExportOptions
 from da3jax.types import Prediction
 
 NO_DEPTH = (128, 128, 128)
@@ -39,7 +40,7 @@ def colour_depth(depth: np.ndarray) -> np.ndarray:
     return picture
 
 
-def write_depth_vis(prediction: Prediction, export_dir: pathlib.Path) -> list[pathlib.Path]:
+def write_depth_vis(prediction: Prediction, export_dir: pathlib.Path, options: ExportOptions) -> list[pathlib.Path]:
     """Writes `depth_vis/0000.jpg` and so on, one a view: the photograph, and the coloured depth to its right."""
     from PIL import Image
 

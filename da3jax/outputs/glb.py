@@ -10,6 +10,7 @@ from collections.abc import Iterator
 import numpy as np
 
 from da3jax.outputs.atomic import atomic
+from da3jax.outputs.options import ExportOptions
 from da3jax.types import Prediction
 
 logger = logging.getLogger(__name__)
@@ -24,15 +25,7 @@ _FLIP = np.diag([1.0, -1.0, -1.0, 1.0])
 """Between OpenCV axes (y down, z forward) and those of glTF (y up, z backward)."""
 
 
-def write_glb(
-    prediction: Prediction,
-    export_dir: pathlib.Path,
-    *,
-    conf_thresh_percentile: float,
-    num_max_points: int,
-    show_cameras: bool,
-    seed: int,
-) -> list[pathlib.Path]:
+def write_glb(prediction: Prediction, export_dir: pathlib.Path, options: ExportOptions) -> list[pathlib.Path]:
     """Writes `scene.glb`: `points` with the colours of the photographs, and a wire frustum `camera_I` a view, each of its own hue.
 
     Frame: the first camera's axes turned to glTF's (x right, y up, z backward), with the median of the points at the origin. The
@@ -48,22 +41,20 @@ def write_glb(
     Args:
         prediction: depth and processed images; the rest as far as it is there.
         export_dir: the folder of `scene.glb`.
-        conf_thresh_percentile: between 0 and 100; above 90 it has no further effect.
-        num_max_points: at least 1.
-        show_cameras: whether frusta are drawn, 3 % of the diagonal between the points' 5th and 95th percentiles deep.
-        seed: chooses the points.
+        options: above 90, `conf_thresh_percentile` has no further effect. Frusta are 3 % of the diagonal between the points' 5th and 95th
+            percentiles deep.
 
     Raises:
         ValueError: a camera that cannot be inverted, or nothing to draw.
     """
     import trimesh
 
-    keep = _kept(prediction, conf_thresh_percentile)
+    keep = _kept(prediction, options.conf_thresh_percentile)
     intrinsics, extrinsics = _cameras(prediction, keep)
     camera_to_scene = _FLIP @ extrinsics[0] @ np.linalg.inv(extrinsics)  # (N, 4, 4), not centred yet
 
     points, colours = [], []
-    for view, chosen in enumerate(_choose(keep, num_max_points, seed)):
+    for view, chosen in enumerate(_choose(keep, options.num_max_points, options.seed)):
         rows, columns = np.divmod(chosen, keep.shape[2])
         pixels = np.stack([columns + 0.5, rows + 0.5, np.ones(len(rows))], axis=-1)
         in_camera = pixels @ np.linalg.inv(intrinsics[view]).T * prediction.depth[view, rows, columns, None]
@@ -72,7 +63,7 @@ def write_glb(
     points, colours = np.concatenate(points), np.concatenate(colours)
 
     if not len(points):
-        if not show_cameras:
+        if not options.show_cameras:
             raise ValueError("scene.glb would be empty: no pixel outside the sky has a positive finite depth, and cameras are not shown")
         logger.warning("scene.glb has cameras only: no pixel outside the sky has a positive finite depth")
     centre = np.eye(4)
@@ -82,7 +73,7 @@ def write_glb(
     scene = trimesh.Scene(metadata={"world_to_scene": (centre @ _FLIP @ extrinsics[0]).tolist()})
     if len(points):
         scene.add_geometry(trimesh.PointCloud(points + centre[:3, 3], colors=colours), geom_name="points", node_name="points")
-    if show_cameras:
+    if options.show_cameras:
         size = _CAMERA_SIZE * _diagonal(points)
         for view in range(len(intrinsics)):
             frustum = _frustum(intrinsics[view], centre @ camera_to_scene[view], keep.shape[1:], size, (view + 0.5) / len(intrinsics))

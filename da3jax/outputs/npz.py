@@ -8,23 +8,24 @@ import numpy as np
 
 from da3jax.geometry import Alignment
 from da3jax.outputs.atomic import atomic
+from da3jax.outputs.options import ExportOptions
 from da3jax.types import Prediction
 
 
-def write_npz(prediction: Prediction, export_dir: pathlib.Path) -> list[pathlib.Path]:
+def write_npz(prediction: Prediction, export_dir: pathlib.Path, options: ExportOptions) -> list[pathlib.Path]:
     """Writes everything that the prediction has to `exports/npz/results.npz`.
 
     The archive holds `image` (N, H, W, 3) uint8, `depth`, `conf`, `extrinsics` (world-to-camera), `intrinsics` (pixels), `sky`,
-    `ray`, `ray_conf`, `ray_residual`, `from_image`, `is_metric`, `scale_factor`, `scale_residual`, `conditioned` (names joined by commas),
-    `alignment_scale`, `alignment_rotation`, `alignment_translation`, `alignment_residual`, `alignment_inliers`,
-    `alignment_scale_determined`, `alignment_rotation_determined`, and the entries of `aux`, shaped as in `Prediction`; what is None is
-    left out.
+    `ray`, `ray_conf`, `ray_residual`, `from_image`, `image_sizes`, `is_metric`, `scale_factor`, `scale_residual`, `conditioned`
+    (names joined by commas), `alignment_scale`, `alignment_rotation`, `alignment_translation`, `alignment_residual`,
+    `alignment_inliers`, `alignment_scale_determined`, `alignment_rotation_determined`, and the entries of `aux`, shaped as in
+    `Prediction`; what is None is left out.
     It loads with `allow_pickle=False`.
     """
     return _write(_fields(prediction), export_dir / "exports" / "npz" / "results.npz")
 
 
-def write_mini_npz(prediction: Prediction, export_dir: pathlib.Path) -> list[pathlib.Path]:
+def write_mini_npz(prediction: Prediction, export_dir: pathlib.Path, options: ExportOptions) -> list[pathlib.Path]:
     """Writes what `write_npz` does, less `image` and features, to `exports/mini_npz/results.npz`."""
     small = {name: value for name, value in _fields(prediction).items() if not name.startswith(("image", "feat_layer_"))}
     return _write(small, export_dir / "exports" / "mini_npz" / "results.npz")
@@ -42,6 +43,7 @@ def _fields(prediction: Prediction) -> dict[str, np.ndarray]:
         "ray_conf": prediction.ray_conf,
         "ray_residual": prediction.ray_residual,
         "from_image": prediction.from_image,
+        "image_sizes": prediction.image_sizes,
         "is_metric": prediction.is_metric,
         "scale_factor": prediction.scale_factor,
         "scale_residual": prediction.scale_residual,

@@ -295,18 +295,6 @@ def test_the_first_bad_file_is_named_whatever_the_number_of_threads(tmp_path):
             preprocess([_noise(0, 600, 600), tmp_path / "bad.png", tmp_path / "missing.png"], num_workers=num_workers)
 
 
-def test_the_room_exports_what_callers_need():
-    assert da3jax.inputs.__all__ == [
-        "check_extrinsics",
-        "check_intrinsics",
-        "intrinsics_from_exif",
-        "list_images",
-        "preprocess",
-        "read_image",
-    ]
-    assert da3jax.inputs.preprocess is preprocess
-
-
 @pytest.fixture(scope="module")
 def official():
     from tests.parity.processor import official_processor
