@@ -10,13 +10,12 @@ from collections.abc import Iterator
 import numpy as np
 
 from da3jax.outputs.atomic import atomic
+from da3jax.outputs.cameras import known_or_assumed_cameras
+from da3jax.outputs.cleanup import kept_pixels
 from da3jax.outputs.options import ExportOptions
 from da3jax.types import Prediction
 
 logger = logging.getLogger(__name__)
-
-_FIELD_OF_VIEW = np.radians(60)
-"""Over the longer side, where nobody knows the camera."""
 
 _CAMERA_SIZE = 0.03
 """Depth of a frustum, as a share of the scene's diagonal."""
@@ -49,8 +48,8 @@ def write_glb(prediction: Prediction, export_dir: pathlib.Path, options: ExportO
     """
     import trimesh
 
-    keep = _kept(prediction, options.conf_thresh_percentile)
-    intrinsics, extrinsics = _cameras(prediction, keep)
+    keep = kept_pixels(prediction, options)
+    intrinsics, extrinsics = known_or_assumed_cameras(prediction, keep, "scene.glb")
     camera_to_scene = _FLIP @ extrinsics[0] @ np.linalg.inv(extrinsics)  # (N, 4, 4), not centred yet
 
     points, colours = [], []
@@ -84,51 +83,6 @@ def write_glb(prediction: Prediction, export_dir: pathlib.Path, options: ExportO
     with atomic(path) as temp:
         temp.write_bytes(content)
     return [path]
-
-
-def _kept(prediction: Prediction, percentile: float) -> np.ndarray:
-    """(N, H, W) bool: the pixels worth a point."""
-    keep = np.isfinite(prediction.depth) & (prediction.depth > 0)
-    candidate = np.ones_like(keep) if prediction.sky is None else ~prediction.sky.astype(bool)
-    keep &= candidate
-    if prediction.conf is not None:
-        candidate &= np.isfinite(prediction.conf)
-        if candidate.any():
-            low, high = np.percentile(prediction.conf[candidate], (percentile, 90))
-            keep &= candidate & (prediction.conf >= min(max(1.05, low), high))
-        else:
-            keep[:] = False
-    return keep
-
-
-def _cameras(prediction: Prediction, keep: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Intrinsics (N, 3, 3) and world-to-camera (N, 4, 4) in float64; assumed ones where the prediction has none."""
-    views, height, width = keep.shape
-    assumed = []
-    if prediction.intrinsics is not None:
-        intrinsics = prediction.intrinsics.astype(np.float64)
-    else:
-        assumed.append("a field of view of 60° over the longer side of the image")
-        focal = max(height, width) / 2 / np.tan(_FIELD_OF_VIEW / 2)
-        intrinsics = np.tile(np.array([[focal, 0, width / 2], [0, focal, height / 2], [0, 0, 1]]), (views, 1, 1))
-
-    extrinsics = np.tile(np.eye(4), (views, 1, 1))
-    if prediction.extrinsics is not None:
-        extrinsics[:, :3] = prediction.extrinsics[:, :3]
-    elif views > 1:
-        assumed.append("views side by side along x")
-        # Nearly all of a view lies in front of its 98th percentile of depth: neighbours are that frustum's width apart, and a gap.
-        depths = [depth[kept].astype(np.float64) for depth, kept in zip(prediction.depth, keep, strict=True)]
-        widths = [width / K[0, 0] * np.percentile(d, 98) for d, K in zip(depths, intrinsics, strict=True) if d.size]
-        extrinsics[:, 0, 3] = -1.1 * max(widths, default=1.0) * np.arange(views)
-    if assumed:
-        logger.warning("scene.glb: the prediction lacks cameras, or a part of them; it assumes %s", " and ".join(assumed))
-
-    for name, matrices in (("intrinsics", intrinsics), ("extrinsics", extrinsics)):
-        for view, matrix in enumerate(matrices[:, :3, :3]):
-            if not np.isfinite(matrices[view]).all() or np.linalg.det(matrix) == 0:
-                raise ValueError(f"scene.glb cannot be made: {name} of view {view} are not finite or cannot be inverted")
-    return intrinsics, extrinsics
 
 
 def _choose(keep: np.ndarray, num_max_points: int, seed: int) -> Iterator[np.ndarray]:
