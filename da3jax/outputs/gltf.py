@@ -63,13 +63,14 @@ def encode_glb(scene: trimesh.Scene, to_scene: np.ndarray, origin: np.ndarray) -
                 used += [(primitive["indices"], _INDICES)] if "indices" in primitive else []
                 for accessor, target in used:
                     tree["bufferViews"][tree["accessors"][accessor]["bufferView"]]["target"] = target
-        top, nodes = tree["scenes"][0], tree["nodes"]
+        nodes = [node for node in tree["nodes"] if "mesh" in node]  # some versions of trimesh add a frame of their own above
+        below = list(range(len(nodes)))
         if origin.any():
-            nodes.append({"name": f"{ROOT}_origin", "translation": origin.tolist(), "children": top["nodes"]})
-            top["nodes"] = [len(nodes) - 1]
-        nodes.append({"name": ROOT, "matrix": to_scene.T.ravel().tolist(), "children": top["nodes"]})  # column by column
-        top["nodes"] = [len(nodes) - 1]
-        top["extras"] = {"world_to_scene": to_scene.tolist()}
+            nodes.append({"name": f"{ROOT}_origin", "translation": origin.tolist(), "children": below})
+            below = [len(nodes) - 1]
+        nodes.append({"name": ROOT, "matrix": to_scene.T.ravel().tolist(), "children": below})  # column by column
+        tree["nodes"] = nodes
+        tree["scenes"][0] |= {"nodes": [len(nodes) - 1], "extras": {"world_to_scene": to_scene.tolist()}}
 
     if origin.any():
         for geometry in scene.geometry.values():
