@@ -18,6 +18,7 @@ from da3jax import weights
 from da3jax.config import REF_VIEW_STRATEGIES, Config, NestedConfig, load_config
 from da3jax.inference.compilation_cache import use_compilation_cache
 from da3jax.inference.export import write_exported
+from da3jax.inference.native import to_native
 from da3jax.inference.placing import check_mesh, placed
 from da3jax.inference.plan import check_size, planned
 from da3jax.inference.prediction import to_prediction
@@ -190,6 +191,7 @@ class DepthAnything3:
         ref_view_strategy: str = REF_VIEW_STRATEGIES[0],
         process_res: int | None = None,
         process_res_method: str = "upper_bound_resize",
+        native_resolution: bool = False,
         independent: bool = False,
         outputs: Sequence[str] | None = None,
         export_dir: str | pathlib.Path | None = None,
@@ -230,6 +232,7 @@ class DepthAnything3:
             ref_view_strategy: how the view whose frame is the world is chosen, from three views on.
             process_res: pixels of the side that `process_res_method` names; None is the network's own, 504 for all that are released.
             process_res_method: `upper_bound_resize` (longest side), `lower_bound_resize` (shortest), or `…_crop`.
+            native_resolution: whether the result is at the size of the upright images (`da3jax.to_native`), which are read again for that.
             independent: each image is a scene of its own; by default they are views of one scene and see each other.
             outputs: what to compute: `depth` and any of `ray`, `cameras`, `points`, `sky`, `metric_depth` that the network has; by default
                 all. What that takes comes too: cameras where some are known, and with a nested network all that metres are made of.
@@ -258,6 +261,8 @@ class DepthAnything3:
             formats.ExportOptions(**options)
             if writes:
                 formats.check_writable(export_dir)
+        if native_resolution and not as_numpy:
+            raise ValueError("native_resolution is computed on the host, and as_numpy=False leaves the result on the device; leave one out")
         image = several(image)
         many = self.mesh is not None and jax.process_count() > 1
         if many and not as_numpy:
@@ -289,6 +294,8 @@ class DepthAnything3:
         result = (runner.run_independent if independent else runner.run_jointly)(views.images, known, task, as_numpy)
         prediction = jax.block_until_ready(to_prediction(result, views, known, task, self.config))
         logger.info("%d images of %d × %d in %.2f s", *views.images.shape[1:4], time.perf_counter() - start)
+        if native_resolution:
+            prediction = to_native(prediction, image)
         if export_dir is not None and writes:
             formats.export(prediction, export_format, export_dir, images=lazy_images(image), **options)
         return prediction
