@@ -15,10 +15,12 @@ from da3jax.outputs.glb import write_glb
 from da3jax.outputs.npz import write_mini_npz, write_npz
 from da3jax.outputs.options import ExportOptions
 from da3jax.outputs.ply import write_ply
+from da3jax.outputs.rerun import import_rerun, write_rerun
+from da3jax.outputs.viewer import view
 from da3jax.schema import one_of
 from da3jax.types import Prediction
 
-__all__ = ["FORMATS", "ExportOptions", "check_formats", "check_writable", "export"]
+__all__ = ["FORMATS", "ExportOptions", "check_formats", "check_writable", "export", "view"]
 
 _WRITERS = {
     "npz": write_npz,
@@ -27,12 +29,13 @@ _WRITERS = {
     "depth_png16": write_depth_png16,
     "glb": write_glb,
     "ply": write_ply,
+    "rerun": write_rerun,
 }
 
 FORMATS = tuple(_WRITERS)
 """Names that `export_format` accepts, several joined by hyphens."""
 
-_NEED_IMAGES = ("npz", "depth_vis", "glb", "ply")
+_NEED_IMAGES = ("npz", "depth_vis", "glb", "ply", "rerun")
 
 
 def check_formats(export_format: str) -> list[str]:
@@ -40,12 +43,15 @@ def check_formats(export_format: str) -> list[str]:
 
     Raises:
         ValueError: no format, or an unknown one.
+        ModuleNotFoundError: one needs an extra that is not installed.
     """
     if not export_format:
         raise ValueError(f"export_format is empty; it is one or more of {', '.join(FORMATS)}, joined by hyphens")
     names = list(dict.fromkeys(export_format.split("-")))
     for name in names:
         one_of("export format", name, FORMATS)
+    if "rerun" in names:
+        import_rerun()
     return names
 
 
@@ -60,6 +66,7 @@ def export(prediction: Prediction, export_format: str, export_dir: str | pathlib
     | `depth_png16` | `depth_png16/0000.png`, ...  | depth in 16-bit steps, worth what `scale.json` says |
     | `glb`       | `scene.glb`                    | coloured points and camera frusta (see `write_glb`) |
     | `ply`       | `points.ply`                   | the same points, without cameras (see `write_ply`)  |
+    | `rerun`     | `scene.rrd`                    | points, cameras, pictures and depth for Rerun       |
 
     Options, shapes and the folder are checked before the first file is written. Each file is written whole or not at all, and
     nothing in the folder is touched but the files written.
@@ -76,6 +83,7 @@ def export(prediction: Prediction, export_format: str, export_dir: str | pathlib
     Raises:
         ValueError: an unknown format, an option out of its range, or a prediction that a format cannot be made of.
         OSError: the folder or a file cannot be written.
+        ModuleNotFoundError: a format needs an extra that is not installed.
     """
     names = check_formats(export_format)
     chosen = ExportOptions(**options)

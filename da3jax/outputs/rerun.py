@@ -1,0 +1,117 @@
+"""A recording for the Rerun viewer, which is an extra: points, and cameras with their pictures and depth."""
+
+from __future__ import annotations
+
+import pathlib
+import types
+from collections.abc import Iterator
+
+import numpy as np
+
+from da3jax.outputs.atomic import atomic
+from da3jax.outputs.cameras import known_or_assumed_cameras
+from da3jax.outputs.cleanup import kept_pixels, valid_depth
+from da3jax.outputs.options import ExportOptions
+from da3jax.outputs.points import NO_POINTS, diagonal, float32_origin, world_points
+from da3jax.types import Prediction
+
+_CAMERA_SIZE = 0.03
+"""How far in front of a camera its picture hangs, as a share of the scene's diagonal."""
+
+_QUALITY = 95
+"""Of the JPEG pictures."""
+
+
+def import_rerun() -> types.ModuleType:
+    """The Rerun SDK.
+
+    Raises:
+        ModuleNotFoundError: it is not installed; the message says how.
+    """
+    try:
+        import rerun
+    except ModuleNotFoundError as error:
+        raise ModuleNotFoundError("export format 'rerun' needs the Rerun SDK: pip install \"da3jax[rerun]\"", name="rerun") from error
+    return rerun
+
+
+def write_rerun(prediction: Prediction, export_dir: pathlib.Path, options: ExportOptions) -> list[pathlib.Path]:
+    """Writes `scene.rrd`, which `rerun scene.rrd` shows. Nothing is started or sent anywhere.
+
+    | entity                  | what is logged, outside of any timeline                                                             |
+    |-------------------------|-----------------------------------------------------------------------------------------------------|
+    | `world`                 | `ViewCoordinates` RDF: the prediction's world, x right, y down, z forward                           |
+    | `world/points`          | `Points3D`, those of `write_glb`                                                                    |
+    | `world/camera_I`        | `Transform3D` from the camera to the world, and `Pinhole`; left out with `show_cameras` off         |
+    | `world/camera_I/image`  | `EncodedImage`, JPEG                                                                                |
+    | `world/camera_I/depth`  | `DepthImage` float32 in the prediction's unit (`meter` 1); 0 in the sky and where there is no depth |
+
+    The 3D view that it opens with leaves the depth images out, for they would show unfiltered points once more. Where known cameras stand
+    so far from the origin that float32 does not do, `world` has a `Transform3D` that moves what is below it there.
+
+    The format puts random and time-ordered numbers on its rows, so that only the content is the same from run to run.
+
+    Raises:
+        ModuleNotFoundError: as `import_rerun`.
+        ValueError: a camera that cannot be inverted, or nothing to show.
+        OSError: the file cannot be written, or the environment switches Rerun off.
+    """
+    rerun = import_rerun()
+    keep = kept_pixels(prediction, options)
+    intrinsics, extrinsics = known_or_assumed_cameras(prediction, keep, "scene.rrd")
+    points, colours = world_points(prediction, keep, intrinsics, extrinsics, options)
+    if not len(points) and not options.show_cameras:
+        raise ValueError(f"scene.rrd would be empty: {NO_POINTS}, and cameras are not shown")
+    camera_to_world = np.linalg.inv(extrinsics)
+    origin = float32_origin(points if len(points) else camera_to_world[:, :3, 3])
+
+    def logged() -> Iterator[tuple[str, list]]:
+        """What is said of each entity, in turn."""
+        yield "world", [rerun.ViewCoordinates.RDF, *([rerun.Transform3D(translation=origin)] if origin.any() else [])]
+        if len(points):
+            yield "world/points", [rerun.Points3D((points - origin).astype(np.float32), colors=colours)]
+        if not options.show_cameras:
+            return
+        height, width = keep.shape[1:]
+        distance = _CAMERA_SIZE * diagonal(points)
+        valid = valid_depth(prediction, options)
+        for view, (pose, matrix) in enumerate(zip(camera_to_world, intrinsics, strict=True)):
+            camera = f"world/camera_{view}"
+            yield (
+                camera,
+                [
+                    rerun.Transform3D(translation=pose[:3, 3] - origin, mat3x3=pose[:3, :3]),
+                    rerun.Pinhole(
+                        image_from_camera=matrix,
+                        resolution=(width, height),
+                        camera_xyz=rerun.ViewCoordinates.RDF,
+                        image_plane_distance=distance,
+                    ),
+                ],
+            )
+            yield f"{camera}/image", [rerun.Image(prediction.processed_images[view]).compress(jpeg_quality=_QUALITY)]
+            yield f"{camera}/depth", [rerun.DepthImage(np.where(valid[view], prediction.depth[view], 0).astype(np.float32), meter=1.0)]
+
+    recording = rerun.RecordingStream("da3jax", send_properties=False)
+    if not recording.is_enabled():
+        raise OSError("scene.rrd cannot be written: the environment variable RERUN switches Rerun off; unset it")
+    # In memory first: writing a file by itself, Rerun waits for ever where the disk is full.
+    stream = recording.binary_stream()
+    recording.send_blueprint(_blueprint())
+    for entity, components in logged():
+        recording.log(entity, *components, static=True, strict=True)
+    recording.disconnect()
+    content = stream.read(flush=False)
+    path = export_dir / "scene.rrd"
+    with atomic(path) as temp:
+        temp.write_bytes(content)
+    return [path]
+
+
+def _blueprint():
+    """Points, cameras and pictures in one 3D view."""
+    from rerun import blueprint
+
+    return blueprint.Blueprint(
+        blueprint.Spatial3DView(origin="/world", contents=["+ $origin/**", "- $origin/*/depth"], name="scene"), auto_views=True
+    )

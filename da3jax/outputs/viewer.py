@@ -1,0 +1,137 @@
+"""A page on this machine that shows points and cameras, served by viser, which is an extra."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import threading
+from collections.abc import Callable
+
+import jax
+import numpy as np
+
+from da3jax.outputs.cameras import known_or_assumed_cameras
+from da3jax.outputs.cleanup import kept_pixels
+from da3jax.outputs.options import ExportOptions
+from da3jax.outputs.points import NO_POINTS, diagonal, float32_origin, world_points
+from da3jax.types import Prediction
+
+_CAMERA_SIZE = 0.03
+"""Depth of a frustum, as a share of the scene's diagonal."""
+_POINT_SIZE = 0.002
+"""Of a point, likewise."""
+_THUMBNAIL = 256
+"""Pixels of the longer side of the pictures in the frusta."""
+
+
+def view(
+    prediction: Prediction,
+    options: ExportOptions | None = None,
+    *,
+    host: str = "127.0.0.1",
+    port: int = 8080,
+    ready: Callable[[str], None] | None = None,
+) -> None:
+    """Shows a prediction in the browser until Ctrl-C.
+
+    The page and all that it loads come from this process. Who may open it follows from `host`: by default this machine's users alone.
+
+    Args:
+        prediction: depth and processed images; the rest as far as it is there. Numpy or device arrays.
+        options: those of points and `show_cameras`, as for `glb`.
+        host: the address to listen at; `0.0.0.0` lets in whoever reaches the machine.
+        port: where; if it is taken, the next that is free.
+        ready: called with the page's address when it can be opened.
+
+    Raises:
+        ModuleNotFoundError: viser is not installed; the message says how.
+        ValueError: no images, a camera that cannot be inverted, or nothing to show.
+        OSError: nothing can listen there.
+    """
+    server, _ = start(prediction, options, host=host, port=port)
+    try:
+        if ready is not None:
+            ready(f"http://{'localhost' if host == '0.0.0.0' else host}:{server.get_port()}")
+        with contextlib.suppress(KeyboardInterrupt):
+            threading.Event().wait()
+    finally:
+        stop(server)
+
+
+def start(prediction: Prediction, options: ExportOptions | None = None, *, host: str = "127.0.0.1", port: int = 8080) -> tuple:
+    """As `view`, but returns at once: the `viser.ViserServer` and the handles of what is in the scene, by name.
+
+    `points` are those of `write_glb`; `camera_I` are frusta with a small picture in them, drawn about the image's middle whatever the
+    principal point. The frame is the prediction's world; where known cameras stand so far from the origin that float32 does not do, whole
+    units are taken off. Up is what is up for the cameras on average.
+    """
+    try:
+        import viser
+        from viser import transforms
+    except ModuleNotFoundError as error:
+        raise ModuleNotFoundError('looking at a prediction in the browser needs viser: pip install "da3jax[view]"', name="viser") from error
+    options = ExportOptions() if options is None else options
+    prediction = jax.tree.map(np.asarray, prediction)
+    if prediction.processed_images is None:
+        raise ValueError("looking at a prediction needs its processed_images, and it has none")
+    keep = kept_pixels(prediction, options)
+    intrinsics, extrinsics = known_or_assumed_cameras(prediction, keep, "the view")
+    points, colours = world_points(prediction, keep, intrinsics, extrinsics, options)
+    if not len(points) and not options.show_cameras:
+        raise ValueError(f"there is nothing to look at: {NO_POINTS}, and cameras are not shown")
+    poses = np.linalg.inv(extrinsics)
+    origin = float32_origin(points if len(points) else poses[:, :3, 3])
+    points, size = (points - origin).astype(np.float32), diagonal(points)
+    poses[:, :3, 3] -= origin
+
+    with _silent():
+        server = viser.ViserServer(host=host, port=port, label="da3jax", verbose=False)
+    up = -poses[:, :3, 1].mean(axis=0)
+    up = up / np.linalg.norm(up) if np.linalg.norm(up) > 1e-3 else np.array([0.0, -1.0, 0.0])
+    server.scene.set_up_direction(tuple(up.tolist()))
+    forward, centre = poses[0, :3, 2], poses[0, :3, 3]
+    server.initial_camera.position = centre - 0.2 * size * forward
+    server.initial_camera.look_at = np.median(points, axis=0).astype(np.float64) if len(points) else centre + size * forward
+    server.initial_camera.up = up
+
+    shown = {}
+    if len(points):
+        cloud = server.scene.add_point_cloud("points", points, colours, point_size=_POINT_SIZE * size, precision="float32")
+        slider = server.gui.add_slider("point size", min=0.1, max=5.0, step=0.1, initial_value=1.0)
+        slider.on_update(lambda _: setattr(cloud, "point_size", slider.value * _POINT_SIZE * size))
+        shown["points"] = cloud
+    if options.show_cameras:
+        height, width = keep.shape[1:]
+        for number, (pose, matrix, image) in enumerate(zip(poses, intrinsics, prediction.processed_images, strict=True)):
+            name = f"camera_{number}"
+            across, down = width / matrix[0, 0], height / matrix[1, 1]
+            shown[name] = server.scene.add_camera_frustum(
+                name,
+                fov=float(2 * np.arctan(down / 2)),
+                aspect=float(across / down),
+                scale=_CAMERA_SIZE * size,
+                image=_thumbnail(image),
+                format="jpeg",
+                wxyz=transforms.SO3.from_matrix(pose[:3, :3]).wxyz,
+                position=pose[:3, 3],
+            )
+    return server, shown
+
+
+def stop(server) -> None:
+    """Ends what `start` began."""
+    with _silent():
+        server.stop()
+
+
+def _thumbnail(image: np.ndarray) -> np.ndarray:
+    from PIL import Image
+
+    small = Image.fromarray(image)
+    small.thumbnail((_THUMBNAIL, _THUMBNAIL))
+    return np.asarray(small)
+
+
+def _silent() -> contextlib.redirect_stdout:
+    """Keeps what viser has to say off the standard output, which belongs to the command line."""
+    return contextlib.redirect_stdout(io.StringIO())
