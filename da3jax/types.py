@@ -8,7 +8,8 @@ Shapes, here and everywhere:
 | S      | views of a scene                                        |
 | N      | tokens of a view, 1 + H/14 · W/14; in results: views    |
 | C      | width of the backbone                                   |
-| H, W   | pixels of a processed image, multiples of 14            |
+| H, W   | pixels of a processed image, multiples of 14; of the    |
+|        | photographs in what `da3jax.to_native` returns          |
 | h, w   | pixels of a ray map, 8 · H/14 and 8 · W/14              |
 
 Cameras follow OpenCV: x right, y down, z forward. Extrinsics are world-to-camera, intrinsics are in pixels.

@@ -19,7 +19,9 @@ def to_native(prediction: Prediction, images: Sequence[ImageLike] | ImageLike | 
     """The prediction at the size of the upright photographs, so that depth, colours and cameras are those of their pixels.
 
     Depth, confidence and sky are upsampled view by view (`da3jax.inference.upsampling.upsample`). `edge_aware` is bilinear in inverse
-    depth on surfaces, and where they end gives each pixel to one of them by the photograph's colours. METHOD_NUMBERS
+    depth on surfaces, and where they end gives each pixel to one of them by the photograph's colours. On rendered scenes at eight times
+    the size, with depth as blurred as networks leave it, it makes 0.42 of bilinear's error and a fifth of its pixels that hang between
+    surfaces, in twice the time, a third of a second for 12 megapixels (benchmarks/README.md, "Native resolution").
 
     What a crop has left out, and what views of several sizes lose when they are cropped to the smallest, has depth 0 and confidence 0;
     exports take it for no depth. Views of several sizes share arrays as high and as wide as the largest: each lies in the upper left

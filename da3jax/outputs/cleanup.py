@@ -47,7 +47,7 @@ def kept_pixels(prediction: Prediction, options: ExportOptions) -> np.ndarray:
         for view, depth in enumerate(prediction.depth):
             keep[view] &= ~flying_pixels(depth, options.edge_threshold)
     if prediction.conf is not None:
-        candidate = np.isfinite(prediction.conf)
+        candidate = np.isfinite(prediction.conf) & (prediction.conf > 0)  # 0 is where a crop left nothing (`da3jax.to_native`)
         if options.filter_sky and prediction.sky is not None:
             candidate &= ~prediction.sky.astype(bool)
         confidence = prediction.conf if background is None else np.where(background, _LEAST_CONFIDENCE, prediction.conf)

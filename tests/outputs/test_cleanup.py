@@ -33,6 +33,16 @@ def test_confidence_decides_as_in_the_official_export(prediction, confidence, pe
     assert np.count_nonzero(keep) == 2 * count
 
 
+def test_where_a_crop_left_nothing_has_no_part_in_the_percentiles(prediction):
+    confidence = np.full((2, 20, 30), 0, np.float32)
+    confidence[:, 10:] = (np.arange(300) / 100 + 2).reshape(10, 30)
+    prediction.depth[:, :10] = 0
+    keep = kept(dataclasses.replace(prediction, conf=confidence), conf_thresh_percentile=50)
+    expected = np.zeros((2, 20, 30), bool)
+    expected[:, 15:] = True
+    np.testing.assert_array_equal(keep, expected)
+
+
 @pytest.fixture
 def half_sky(prediction):
     sky = np.zeros((2, 20, 30), bool)
