@@ -1,5 +1,6 @@
-import _thread
 import dataclasses
+import os
+import signal
 import sys
 import threading
 import urllib.request
@@ -86,7 +87,7 @@ def test_it_runs_until_it_is_interrupted(prediction):
         addresses.append(address)
         with urllib.request.urlopen(address) as page:
             assert page.status == 200
-        threading.Timer(0.2, _thread.interrupt_main).start()
+        threading.Timer(0.2, os.kill, (os.getpid(), signal.SIGINT)).start()
 
     view(prediction, ALL, port=0, ready=ready)
     (address,) = addresses
