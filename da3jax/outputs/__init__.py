@@ -11,6 +11,7 @@ import numpy as np
 from da3jax.outputs.atomic import check_writable
 from da3jax.outputs.depth_vis import write_depth_vis
 from da3jax.outputs.glb import write_glb
+from da3jax.outputs.mesh import write_mesh
 from da3jax.outputs.npz import write_mini_npz, write_npz
 from da3jax.outputs.options import ExportOptions
 from da3jax.schema import one_of
@@ -23,12 +24,13 @@ _WRITERS = {
     "mini_npz": write_mini_npz,
     "depth_vis": write_depth_vis,
     "glb": write_glb,
+    "mesh": write_mesh,
 }
 
 FORMATS = tuple(_WRITERS)
 """Names that `export_format` accepts, several joined by hyphens."""
 
-_NEED_IMAGES = ("npz", "depth_vis", "glb")
+_NEED_IMAGES = ("npz", "depth_vis", "glb", "mesh")
 
 
 def check_formats(export_format: str) -> list[str]:
@@ -54,6 +56,7 @@ def export(prediction: Prediction, export_format: str, export_dir: str | pathlib
     | `mini_npz`  | `exports/mini_npz/results.npz` | the same without images and features                |
     | `depth_vis` | `depth_vis/0000.jpg`, ...      | a photograph beside its coloured inverse depth      |
     | `glb`       | `scene.glb`                    | coloured points and camera frusta (see `write_glb`) |
+    | `mesh`      | `mesh.glb`, `mesh.ply`         | textured triangles, or coloured at their corners    |
 
     Options, shapes and the folder are checked before the first file is written. Each file is written whole or not at all, and
     nothing in the folder is touched but the files written.
