@@ -54,7 +54,7 @@ def grid_mesh(
             stride, grids = finer, trial
             break
     if stride > 1:
-        text = "the mesh is of every %dth row and column, %d triangles, because mesh_max_faces is %d"
+        text = "the mesh takes one row and column of pixels in %d and has %d triangles, because mesh_max_faces is %d"
         logger.warning(text, stride, _count(grids), most)
     return [_surface(f"view_{i}", grid, prediction.processed_images[i]) for i, grid in enumerate(grids) if len(grid.triangles)]
 

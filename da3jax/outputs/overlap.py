@@ -43,17 +43,31 @@ class Grid:
 
     def shows(self, points: np.ndarray) -> np.ndarray:
         """(P,) bool: the points (P, 3) of the world that lie on the surface, to 3 % of their depth, at a cell with both triangles."""
-        x, y, z = self.projection[:, :3] @ points.T + self.projection[:, 3:]
+        shown = np.zeros(len(points), bool)
+        if not self.whole.size:
+            return shown
+        x, y, z = _transform(self.projection, points)
         front = np.flatnonzero(z > 0)
         u, v, z = x[front] / z[front], y[front] / z[front], z[front]
         rows, columns = (grid_lines(size, self.stride) for size in self.depth.shape)
-        inside = (v >= rows[0] + 0.5) & (v < rows[-1] + 0.5) & (u >= columns[0] + 0.5) & (u < columns[-1] + 0.5)
+        # Half a pixel beyond the outermost vertices, so that rounding does not part two views of the same pixels.
+        inside = (v >= rows[0]) & (v < rows[-1] + 1) & (u >= columns[0]) & (u < columns[-1] + 1)
         front, u, v, z = front[inside], u[inside], v[inside], z[inside]
-        cells = tuple(((at - 0.5 - lines[0]) / self.stride).astype(int) for at, lines in ((v, rows), (u, columns)))
+        cells = tuple(
+            np.clip((at - 0.5 - lines[0]) / self.stride, 0, len(lines) - 2).astype(int) for at, lines in ((v, rows), (u, columns))
+        )
         depth = self.depth[v.astype(int), u.astype(int)]
-        shown = np.zeros(len(points), bool)
         shown[front] = self.whole[cells] & (np.abs(z - depth) <= _SAME_PLACE * depth)
         return shown
+
+
+def _transform(matrix: np.ndarray, points: np.ndarray) -> list[np.ndarray]:
+    """The three coordinates (P,) of points (P, 3) after a matrix (3, 4).
+
+    Written out, because a matrix product's last bit may depend on how many threads share it.
+    """
+    x, y, z = points.T
+    return [row[0] * x + row[1] * y + row[2] * z + row[3] for row in matrix]
 
 
 def make_grid(
@@ -67,14 +81,15 @@ def make_grid(
     triangles = (np.cumsum(used) - 1)[corners]
 
     rows, columns = np.divmod(pixels, depth.shape[1])
-    rays = np.stack([columns + 0.5, rows + 0.5, np.ones(len(pixels))], axis=-1) @ np.linalg.inv(intrinsics).T
-    camera_to_world = np.linalg.inv(extrinsics)
-    points = (rays * depth.reshape(-1, 1)[pixels]) @ camera_to_world[:3, :3].T + camera_to_world[:3, 3]
+    z = depth.reshape(-1)[pixels].astype(np.float64)
+    to_world = np.linalg.inv(extrinsics)
+    lift = np.concatenate([to_world[:3, :3] @ np.linalg.inv(intrinsics), to_world[:3, 3:]], axis=1)
+    points = np.stack(_transform(lift, np.stack([(columns + 0.5) * z, (rows + 0.5) * z, z], axis=-1)), axis=-1)
     a, b, c = points[triangles].transpose(1, 0, 2)
     across = np.cross(b - a, c - a)
     normals = np.stack([np.bincount(triangles.ravel(), np.repeat(axis, 3), len(points)) for axis in across.T], axis=-1)
     focal = float(np.sqrt(abs(np.linalg.det(intrinsics))))
-    return Grid(pixels, triangles, points, normals, whole, depth, intrinsics @ extrinsics[:3], camera_to_world[:3, 3], focal, stride)
+    return Grid(pixels, triangles, points, normals, whole, depth, intrinsics @ extrinsics[:3], to_world[:3, 3], focal, stride)
 
 
 def without_overlap(grids: list[Grid]) -> list[Grid]:
