@@ -14,6 +14,7 @@ from da3jax.outputs.glb import write_glb
 from da3jax.outputs.mesh import write_mesh
 from da3jax.outputs.npz import write_mini_npz, write_npz
 from da3jax.outputs.options import ExportOptions
+from da3jax.outputs.ply import write_ply
 from da3jax.schema import one_of
 from da3jax.types import Prediction
 
@@ -24,13 +25,14 @@ _WRITERS = {
     "mini_npz": write_mini_npz,
     "depth_vis": write_depth_vis,
     "glb": write_glb,
+    "ply": write_ply,
     "mesh": write_mesh,
 }
 
 FORMATS = tuple(_WRITERS)
 """Names that `export_format` accepts, several joined by hyphens."""
 
-_NEED_IMAGES = ("npz", "depth_vis", "glb", "mesh")
+_NEED_IMAGES = ("npz", "depth_vis", "glb", "ply", "mesh")
 
 
 def check_formats(export_format: str) -> list[str]:

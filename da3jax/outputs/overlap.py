@@ -7,6 +7,7 @@ import dataclasses
 import numpy as np
 
 from da3jax.outputs.depth_grid import grid_lines, grid_triangles
+from da3jax.outputs.points import lift
 
 _SAME_PLACE = 0.03
 """Two views show the same place where the depths that they give it differ by no more than this share."""
@@ -46,7 +47,8 @@ class Grid:
         shown = np.zeros(len(points), bool)
         if not self.whole.size:
             return shown
-        x, y, z = _transform(self.projection, points)
+        # Written out as in `points.lift`: a matrix product's last bit may depend on how many threads share it.
+        x, y, z = (row[0] * points[:, 0] + row[1] * points[:, 1] + row[2] * points[:, 2] + row[3] for row in self.projection)
         front = np.flatnonzero(z > 0)
         u, v, z = x[front] / z[front], y[front] / z[front], z[front]
         rows, columns = (grid_lines(size, self.stride) for size in self.depth.shape)
@@ -61,15 +63,6 @@ class Grid:
         return shown
 
 
-def _transform(matrix: np.ndarray, points: np.ndarray) -> list[np.ndarray]:
-    """The three coordinates (P,) of points (P, 3) after a matrix (3, 4).
-
-    Written out, because a matrix product's last bit may depend on how many threads share it.
-    """
-    x, y, z = points.T
-    return [row[0] * x + row[1] * y + row[2] * z + row[3] for row in matrix]
-
-
 def make_grid(
     depth: np.ndarray, keep: np.ndarray, intrinsics: np.ndarray, extrinsics: np.ndarray, edge_threshold: float, stride: int
 ) -> Grid:
@@ -81,15 +74,14 @@ def make_grid(
     triangles = (np.cumsum(used) - 1)[corners]
 
     rows, columns = np.divmod(pixels, depth.shape[1])
-    z = depth.reshape(-1)[pixels].astype(np.float64)
-    to_world = np.linalg.inv(extrinsics)
-    lift = np.concatenate([to_world[:3, :3] @ np.linalg.inv(intrinsics), to_world[:3, 3:]], axis=1)
-    points = np.stack(_transform(lift, np.stack([(columns + 0.5) * z, (rows + 0.5) * z, z], axis=-1)), axis=-1)
+    points = lift(depth[rows, columns], rows, columns, intrinsics, extrinsics)
     a, b, c = points[triangles].transpose(1, 0, 2)
     across = np.cross(b - a, c - a)
     normals = np.stack([np.bincount(triangles.ravel(), np.repeat(axis, 3), len(points)) for axis in across.T], axis=-1)
     focal = float(np.sqrt(abs(np.linalg.det(intrinsics))))
-    return Grid(pixels, triangles, points, normals, whole, depth, intrinsics @ extrinsics[:3], to_world[:3, 3], focal, stride)
+    return Grid(
+        pixels, triangles, points, normals, whole, depth, intrinsics @ extrinsics[:3], np.linalg.inv(extrinsics)[:3, 3], focal, stride
+    )
 
 
 def without_overlap(grids: list[Grid]) -> list[Grid]:

@@ -99,30 +99,38 @@ def test_sampling_a_texture_at_a_vertex_gives_the_colour_of_its_pixel(prediction
     np.testing.assert_array_equal(ply.visual.vertex_colors[:, :3], np.concatenate(colours))
 
 
-def test_materials_show_the_photographs_as_they_are(prediction, tmp_path):
-    mesh(prediction, tmp_path)
-    tree, _ = glb_content(tmp_path / "mesh.glb")
-    assert tree["extensionsUsed"] == ["KHR_materials_unlit"]
-    assert "extensionsRequired" not in tree
-    for material in tree["materials"]:
-        assert material["extensions"] == {"KHR_materials_unlit": {}}
-        assert (material["doubleSided"], material["pbrMetallicRoughness"]["metallicFactor"]) == (True, 0)
-    assert [tree["samplers"][texture["sampler"]] for texture in tree["textures"]] == 2 * [{"wrapS": 33071, "wrapT": 33071}]  # clamp to edge
-    assert all("NORMAL" not in part["primitives"][0]["attributes"] for part in tree["meshes"])
-
-
-def test_the_scene_stands_upright_as_seen_from_the_first_camera(prediction, tmp_path):
+def test_the_scene_is_turned_and_centred_as_seen_from_the_first_camera(prediction, tmp_path):
     export(prediction, "mesh", tmp_path)
     loaded = trimesh.load(tmp_path / "mesh.glb", process=False)
     transform, _ = loaded.graph["view_0"]
     np.testing.assert_allclose(transform, loaded.metadata["world_to_scene"], atol=1e-6)
     np.testing.assert_allclose(transform[:3, :3], np.diag([1.0, -1, -1]) @ prediction.extrinsics[0, :, :3], atol=1e-6)
+    vertices = np.concatenate([part.vertices for part in loaded.geometry.values()]) @ transform[:3, :3].T + transform[:3, 3]
+    np.testing.assert_allclose(np.median(vertices, axis=0), 0, atol=1e-5)
+
+
+def test_far_from_the_worlds_origin_nothing_is_rounded_away(scene, tmp_path):
+    """As with known cameras in a country's grid."""
+    prediction, points = scene
+    shift = np.array([4e5, 5e6, 100.0])
+    moved = prediction.extrinsics.astype(np.float64)
+    moved[:, :, 3] -= moved[:, :, :3] @ shift
+    parts, ply = mesh(dataclasses.replace(prediction, extrinsics=moved), tmp_path)
+    expected = np.concatenate([points[view][pixels(part)] for view, part in enumerate(parts.values())])
+    np.testing.assert_allclose(ply.vertices - shift, expected, atol=1e-4)
+    assert [prop.val_dtype for prop in plyfile.PlyData.read(tmp_path / "mesh.ply")["vertex"].properties[:3]] == ["f8"] * 3
+    tree, _ = glb_content(tmp_path / "mesh.glb")
+    (root,) = tree["scenes"][0]["nodes"]
+    (below,) = tree["nodes"][root]["children"]
+    origin = np.array(tree["nodes"][below]["translation"])
+    stored = np.concatenate([part.vertices for part in trimesh.load(tmp_path / "mesh.glb", process=False).geometry.values()])
+    np.testing.assert_allclose(stored + origin - shift, expected, atol=1e-4)
 
 
 def test_the_ply_is_opened_by_another_reader(prediction, tmp_path):
     parts, _ = mesh(only_first(prediction), tmp_path)
     data = plyfile.PlyData.read(tmp_path / "mesh.ply")
-    assert data.byte_order == "<"
+    assert (data.byte_order, data.comments) == ("<", ["x right, y down, z forward; unit unknown"])
     vertex, face = data["vertex"], data["face"]
     part = parts["view_0"]
     assert [(prop.name, prop.val_dtype) for prop in vertex.properties] == [
