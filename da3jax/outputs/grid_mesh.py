@@ -7,6 +7,7 @@ import math
 
 import numpy as np
 
+from da3jax.outputs.depth_grid import grid_triangles
 from da3jax.outputs.options import ExportOptions
 from da3jax.outputs.overlap import Grid, make_grid, without_overlap
 from da3jax.outputs.surface import Surface
@@ -37,19 +38,18 @@ def grid_mesh(
     """
     most = options.mesh_max_faces
 
-    def make(stride: int) -> list[Grid]:
-        views = zip(prediction.depth, keep, intrinsics, extrinsics, strict=True)
-        return [make_grid(*view, options.mesh_edge_threshold, stride) for view in views]
+    views = list(zip(prediction.depth, keep, intrinsics, extrinsics, strict=True))
 
-    def thin(grids: list[Grid]) -> list[Grid]:
+    def make(stride: int) -> list[Grid]:
+        grids = [make_grid(*view, options.mesh_edge_threshold, stride) for view in views]
         return grids if prediction.extrinsics is None else without_overlap(grids)
 
-    every = make(1)
+    total = sum(len(grid_triangles(depth, kept, K, options.mesh_edge_threshold)[0]) for depth, kept, K, _ in views)
     # A coarse cell takes stride² fine ones, whole, so that this stride fits even if nothing overlaps.
-    stride = max(1, math.ceil(math.sqrt(_count(every) / most)))
-    grids = thin(every if stride == 1 else make(stride))
+    stride = max(1, math.ceil(math.sqrt(total / most)))
+    grids = make(stride)
     for finer in range(max(1, math.ceil(stride * math.sqrt(_count(grids) / most))), stride):
-        trial = thin(make(finer))
+        trial = make(finer)
         if _count(trial) <= most:
             stride, grids = finer, trial
             break

@@ -12,6 +12,9 @@ from da3jax.outputs.points import lift
 _SAME_PLACE = 0.03
 """Two views show the same place where the depths that they give it differ by no more than this share."""
 
+_SAMPLE = 64
+"""One vertex in so many tells which views overlap most."""
+
 
 @dataclasses.dataclass(frozen=True)
 class Grid:
@@ -40,7 +43,8 @@ class Grid:
 
     def resolution(self, points: np.ndarray) -> np.ndarray:
         """(P,) float32, pixels that the camera has for a unit of length at points (P, 3), seen from face on."""
-        return (self.focal / np.linalg.norm(points - self.centre, axis=-1)).astype(np.float32)
+        away = points - self.centre
+        return (self.focal / np.sqrt(np.einsum("pi,pi->p", away, away))).astype(np.float32)
 
     def shows(self, points: np.ndarray) -> np.ndarray:
         """(P,) bool: the points (P, 3) of the world that lie on the surface, to 3 % of their depth, at a cell with both triangles."""
@@ -99,13 +103,21 @@ def _seen_better(grids: list[Grid], view: int) -> np.ndarray:
     """(V,) bool: the vertices of a view that a better one shows too."""
     grid = grids[view]
     own = grid.resolution(grid.points)
-    better = np.zeros(len(grid.points), bool)
-    for other, that in enumerate(grids):
-        if other == view:
-            continue
-        left = np.flatnonzero(~better)
-        resolution = that.resolution(grid.points[left])
-        left = left[(resolution > own[left]) | ((resolution == own[left]) & (other < view))]
-        left = left[np.sum((that.centre - grid.points[left]) * grid.normals[left], axis=-1) > 0]
-        better[left[that.shows(grid.points[left])]] = True
-    return better
+
+    def better(other: int, vertices: np.ndarray) -> np.ndarray:
+        """Those of the vertices, given by their indices, that the other view shows better."""
+        that = grids[other]
+        resolution = that.resolution(grid.points[vertices])
+        vertices = vertices[(resolution > own[vertices]) | ((resolution == own[vertices]) & (other < view))]
+        facing = np.einsum("pi,pi->p", that.centre - grid.points[vertices], grid.normals[vertices]) > 0
+        vertices = vertices[facing]
+        return vertices[that.shows(grid.points[vertices])]
+
+    others = [other for other in range(len(grids)) if other != view]
+    # What takes most of a sample goes first, so that there is little left to ask the others about.
+    sample = np.arange(0, len(own), _SAMPLE)
+    others.sort(key=lambda other: -len(better(other, sample)))
+    left = np.ones(len(own), bool)
+    for other in others:
+        left[better(other, np.flatnonzero(left))] = False
+    return ~left
