@@ -79,7 +79,12 @@ def _facing(inverse: np.ndarray, rows: np.ndarray, columns: np.ndarray, intrinsi
     v = rows[:-1, None] + 0.5 + step * (1 + i) / 3
     centre = (corner + along + across) / 3
     (fx, skew, cx), (_, fy, cy), _ = intrinsics
-    normal = np.sqrt((fx * a) ** 2 + (skew * a + fy * b) ** 2 + (centre - a * (u - cx) - b * (v - cy)) ** 2)
     y = (v - cy) / fy
     x = (u - cx - skew * y) / fx
-    return centre / (normal * np.sqrt(x**2 + y**2 + 1))
+    return centre / (normal_length(a, b, centre, u, v, intrinsics) * np.sqrt(x**2 + y**2 + 1))
+
+
+def normal_length(a: np.ndarray, b: np.ndarray, inverse: np.ndarray, u: np.ndarray, v: np.ndarray, intrinsics: np.ndarray) -> np.ndarray:
+    """|n| of planes n · X = 1, by the inverse depth at the pixel (u, v) and what it grows by for each pixel to the right and down."""
+    (fx, skew, cx), (_, fy, cy), _ = intrinsics
+    return np.sqrt((fx * a) ** 2 + (skew * a + fy * b) ** 2 + (inverse - a * (u - cx) - b * (v - cy)) ** 2)

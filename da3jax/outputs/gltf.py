@@ -18,6 +18,9 @@ _FLIP = np.diag([1.0, -1.0, -1.0])
 _CLAMP_TO_EDGE = 33071
 """A texture that ends at its border (glTF 2.0, 5.26)."""
 
+_TRIANGLES = 4
+"""What a primitive is made of (glTF 2.0, 5.24)."""
+
 _VERTICES, _INDICES = 34962, 34963
 """What a buffer view is for (glTF 2.0, 5.11.5)."""
 
@@ -64,6 +67,9 @@ def encode_glb(scene: trimesh.Scene, to_scene: np.ndarray, origin: np.ndarray) -
             for primitive in mesh["primitives"]:
                 used = [(accessor, _VERTICES) for accessor in primitive["attributes"].values()]
                 used += [(primitive["indices"], _INDICES)] if "indices" in primitive else []
+                if primitive["mode"] == _TRIANGLES and "material" not in primitive:  # colours at vertices: glTF's default is metal
+                    primitive["material"] = len(tree.setdefault("materials", []))
+                    tree["materials"].append({"pbrMetallicRoughness": {"metallicFactor": 0.0, "roughnessFactor": 1.0}})
                 for accessor, target in used:
                     tree["bufferViews"][tree["accessors"][accessor]["bufferView"]]["target"] = target
         for material in tree.get("materials", ()):

@@ -14,13 +14,15 @@ from da3jax.outputs.grid_mesh import grid_mesh
 from da3jax.outputs.options import ExportOptions
 from da3jax.outputs.points import float32_origin
 from da3jax.outputs.surface import Surface
+from da3jax.outputs.tsdf_mesh import tsdf_mesh
 from da3jax.types import Prediction
 
 
 def write_mesh(prediction: Prediction, export_dir: pathlib.Path, options: ExportOptions) -> list[pathlib.Path]:
     """Writes `mesh.glb`, textured with the processed pictures, and `mesh.ply`, the same triangles with colours at their vertices.
 
-    Corners are centres of pixels that `cleanup.kept_pixels` keeps; `grid_mesh` says how they are joined. The vertices of both files are in
+    `mesh_method` says how: `grid_mesh` joins pixels, `tsdf_mesh` averages views in a volume; the latter has colours at its vertices in both
+    files, as sRGB bytes (see `write_glb`). Either uses the pixels that `cleanup.kept_pixels` keeps. The vertices of both files are in
     the prediction's world, and `mesh.glb` is turned for viewers as `scene.glb` is (`gltf.encode_glb`). A triangle's front is the side
     that was seen; there are no normals. Textures are PNG, so that they are the pictures bit for bit. Coordinates of `mesh.ply` are
     `double` where those of `points.ply` are.
@@ -30,10 +32,12 @@ def write_mesh(prediction: Prediction, export_dir: pathlib.Path, options: Export
     """
     keep = kept_pixels(prediction, options)
     intrinsics, extrinsics = known_or_assumed_cameras(prediction, keep, "mesh.glb")
-    surfaces = grid_mesh(prediction, keep, intrinsics, extrinsics, options)
+    make = {"grid": grid_mesh, "tsdf": tsdf_mesh}[options.mesh_method]
+    surfaces = make(prediction, keep, intrinsics, extrinsics, options)
     if not surfaces:
         raise ValueError(
-            "mesh.glb would be empty: nowhere do three neighbouring pixels have a depth that is kept and no depth edge between them"
+            "mesh.glb would be empty: nowhere do three neighbouring pixels have a depth that is kept and no depth edge between them, with "
+            f"mesh_edge_threshold {options.mesh_edge_threshold} and mesh_max_faces {options.mesh_max_faces}"
         )
 
     contents = {"mesh.glb": _glb(surfaces, extrinsics), "mesh.ply": _ply(surfaces, is_metric=prediction.is_metric)}
@@ -50,10 +54,13 @@ def _glb(surfaces: list[Surface], extrinsics: np.ndarray) -> bytes:
 
     scene = trimesh.Scene()
     for surface in surfaces:
-        image = Image.fromarray(surface.texture)
-        material = PBRMaterial(name=surface.name, baseColorTexture=image, metallicFactor=0.0, roughnessFactor=1.0)
-        uv = surface.uv * [1, -1] + [0, 1]  # trimesh counts from the lower left corner, and turns it back for glTF
-        visual = trimesh.visual.TextureVisuals(uv=uv, material=material)
+        if surface.texture is None:
+            visual = trimesh.visual.ColorVisuals(vertex_colors=surface.colours)
+        else:
+            image = Image.fromarray(surface.texture)
+            material = PBRMaterial(name=surface.name, baseColorTexture=image, metallicFactor=0.0, roughnessFactor=1.0)
+            uv = surface.uv * [1, -1] + [0, 1]  # trimesh counts from the lower left corner, and turns it back for glTF
+            visual = trimesh.visual.TextureVisuals(uv=uv, material=material)
         mesh = trimesh.Trimesh(surface.vertices, surface.triangles, visual=visual, process=False)
         scene.add_geometry(mesh, geom_name=surface.name, node_name=surface.name)
     vertices = np.concatenate([surface.vertices for surface in surfaces])

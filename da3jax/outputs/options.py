@@ -10,6 +10,7 @@ from da3jax.schema import one_of
 from da3jax.types import LazyImage
 
 THINNING = ("voxel", "random")
+MESH_METHODS = ("grid", "tsdf")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -47,10 +48,14 @@ class ExportOptions:
     """Whether all views are coloured by one scale; otherwise each by its own, which shows more."""
     images: Sequence[LazyImage] | None = None
     """The N pictures at their own size, for formats that name or contain them."""
+    mesh_method: str = "grid"
+    """`grid`, the pixels of each view joined to their neighbours, sharp and textured; or `tsdf`, all views averaged in a volume."""
     mesh_edge_threshold: float = 85.0
     """The mesh is cut where its surface is seen at more than so many degrees from face on; 90 cuts nothing."""
     mesh_max_faces: int = 2_000_000
     """At most so many triangles are written: where there would be more, they are coarser."""
+    mesh_voxel_size: float | None = None
+    """Of `tsdf`, in the prediction's unit; None is about 1.5 pixels at the lower quartile of depth."""
 
     def __post_init__(self):
         if self.num_max_points < 1:
@@ -58,7 +63,8 @@ class ExportOptions:
         if not 0 <= self.conf_thresh_percentile <= 100:
             raise ValueError(f"conf_thresh_percentile is {self.conf_thresh_percentile}; it is between 0 and 100")
         one_of("thinning", self.thinning, THINNING)
-        for name in ("edge_threshold", "png16_scale"):
+        one_of("mesh_method", self.mesh_method, MESH_METHODS)
+        for name in ("edge_threshold", "png16_scale", "mesh_voxel_size"):
             value = getattr(self, name)
             if value is not None and not 0 < value < math.inf:
                 raise ValueError(f"{name} is {value}; it is a positive number, or None")

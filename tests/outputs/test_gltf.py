@@ -102,8 +102,8 @@ validator.validateBytes(new Uint8Array(require("fs").readFileSync(0)), options).
 
 
 @pytest.mark.parametrize("far", [False, True])
-@pytest.mark.parametrize("name", ["glb", "mesh"])
-def test_the_khronos_validator_has_nothing_to_say(prediction, tmp_path, name, far):
+@pytest.mark.parametrize(("name", "options"), [("glb", {}), ("mesh", {}), ("mesh", {"mesh_method": "tsdf"})])
+def test_the_khronos_validator_has_nothing_to_say(prediction, tmp_path, name, options, far):
     """Runs where node finds the npm package gltf-validator, by NODE_PATH or in a node_modules above."""
     node = shutil.which("node")
     where = pathlib.Path(__file__).parent
@@ -111,7 +111,7 @@ def test_the_khronos_validator_has_nothing_to_say(prediction, tmp_path, name, fa
         pytest.skip("node does not find the package gltf-validator")
     if far:
         prediction.extrinsics[:, :, 3] += 1e5
-    path, *_ = export(prediction, name, tmp_path)
+    path, *_ = export(prediction, name, tmp_path, **options)
     ran = subprocess.run([node, "-e", _VALIDATE], input=path.read_bytes(), cwd=where, env=dict(os.environ), capture_output=True, check=True)
     issues = json.loads(ran.stdout)
     assert issues["messages"] == []

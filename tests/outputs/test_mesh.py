@@ -22,7 +22,7 @@ def mesh(prediction, folder, **options):
     parts = {}
     for node in loaded.graph.nodes_geometry:
         transform, name = loaded.graph[node]
-        parts[name] = loaded.geometry[name].copy()
+        parts[name] = loaded.geometry[name]
         parts[name].apply_transform(to_world @ transform)
     return dict(sorted(parts.items())), trimesh.load(ply, process=False)
 
@@ -195,7 +195,10 @@ def test_views_put_side_by_side_keep_all_their_triangles(prediction, tmp_path):
 
 
 def test_a_mesh_with_no_triangle_is_refused_before_anything_is_written(prediction, tmp_path):
-    message = r"^mesh.glb would be empty: nowhere do three neighbouring pixels have a depth that is kept and no depth edge between them$"
+    message = (
+        r"^mesh.glb would be empty: nowhere do three neighbouring pixels have a depth that is kept and no depth edge between them, with "
+        r"mesh_edge_threshold 85.0 and mesh_max_faces 2000000$"
+    )
     for changes in ({"depth": np.full((2, 20, 30), NAN, np.float32)}, {"sky": np.ones((2, 20, 30), bool)}):
         with pytest.raises(ValueError, match=message):
             export(dataclasses.replace(prediction, **changes), "mesh", tmp_path)
@@ -203,6 +206,39 @@ def test_a_mesh_with_no_triangle_is_refused_before_anything_is_written(predictio
     with pytest.raises(ValueError, match=message):
         export(prediction, "mesh", tmp_path)
     assert list(tmp_path.iterdir()) == []
+
+
+def test_views_averaged_in_a_volume_have_colours_at_their_vertices_in_both_files(prediction, tmp_path):
+    prediction.processed_images[:] = np.array([10, 130, 250], np.uint8)
+    parts, ply = mesh(prediction, tmp_path, mesh_method="tsdf")
+    part = parts["tsdf"]
+    np.testing.assert_allclose(part.vertices @ [0.1, -0.2, 1], 5, rtol=1e-4)
+    np.testing.assert_allclose(ply.vertices, part.vertices, atol=1e-5)
+    np.testing.assert_array_equal(ply.faces, part.faces)
+    colours = np.broadcast_to([10, 130, 250, 255], (len(part.vertices), 4))
+    np.testing.assert_array_equal(part.visual.vertex_attributes["color"], colours)
+    np.testing.assert_array_equal(ply.visual.vertex_colors, colours)
+    tree, _ = glb_content(tmp_path / "mesh.glb")
+    assert tree["materials"] == [
+        {
+            "pbrMetallicRoughness": {"metallicFactor": 0, "roughnessFactor": 1},
+            "doubleSided": True,
+            "extensions": {"KHR_materials_unlit": {}},
+        }
+    ]
+
+
+def test_a_volume_of_nothing_is_refused(prediction, tmp_path):
+    for changes in ({"depth": np.full((2, 20, 30), NAN, np.float32)}, {"sky": np.ones((2, 20, 30), bool)}):
+        with pytest.raises(ValueError, match=r"^mesh.glb would be empty"):
+            export(dataclasses.replace(prediction, **changes), "mesh", tmp_path, mesh_method="tsdf")
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("method", ["grid", "tsdf"])
+def test_the_same_prediction_gives_the_same_bytes(prediction, tmp_path, method):
+    first, second = (export(prediction, "mesh", tmp_path / name, mesh_method=method) for name in ("a", "b"))
+    assert [path.read_bytes() for path in first] == [path.read_bytes() for path in second]
 
 
 def test_a_view_without_triangles_is_left_out(prediction, tmp_path):
@@ -225,6 +261,8 @@ def test_a_camera_that_cannot_be_inverted_is_named(prediction, tmp_path):
         ({"mesh_edge_threshold": 90.5}, "^mesh_edge_threshold is 90.5; it is"),
         ({"mesh_edge_threshold": NAN}, "^mesh_edge_threshold is nan; it is"),
         ({"mesh_max_faces": 0}, "^mesh_max_faces is 0; it is at least 1$"),
+        ({"mesh_voxel_size": 0.0}, "^mesh_voxel_size is 0.0; it is a positive number, or None$"),
+        ({"mesh_method": "tsfd"}, "^mesh_method 'tsfd' is unknown; it is one of grid, tsdf; did you mean 'tsdf'[?]$"),
     ],
 )
 def test_an_option_out_of_range_is_refused(prediction, tmp_path, options, message):
