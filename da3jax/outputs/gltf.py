@@ -67,26 +67,34 @@ def encode_glb(scene: trimesh.Scene, to_scene: np.ndarray, origin: np.ndarray) -
             for primitive in mesh["primitives"]:
                 used = [(accessor, _VERTICES) for accessor in primitive["attributes"].values()]
                 used += [(primitive["indices"], _INDICES)] if "indices" in primitive else []
-                if primitive["mode"] == _TRIANGLES and "material" not in primitive:  # colours at vertices: glTF's default is metal
-                    primitive["material"] = len(tree.setdefault("materials", []))
-                    tree["materials"].append({"pbrMetallicRoughness": {"metallicFactor": 0.0, "roughnessFactor": 1.0}})
                 for accessor, target in used:
                     tree["bufferViews"][tree["accessors"][accessor]["bufferView"]]["target"] = target
-        for material in tree.get("materials", ()):
-            material |= {"doubleSided": True, "extensions": {"KHR_materials_unlit": {}}}
-            tree["extensionsUsed"] = ["KHR_materials_unlit"]
-        for texture in tree.get("textures", ()):
-            texture["sampler"] = 0
-            tree["samplers"] = [{"wrapS": _CLAMP_TO_EDGE, "wrapT": _CLAMP_TO_EDGE}]
-        top, nodes = tree["scenes"][0], tree["nodes"]
+        _show_as_photographed(tree)
+        nodes = [node for node in tree["nodes"] if "mesh" in node]  # some versions of trimesh add a frame of their own above
+        below = list(range(len(nodes)))
         if origin.any():
-            nodes.append({"name": f"{ROOT}_origin", "translation": origin.tolist(), "children": top["nodes"]})
-            top["nodes"] = [len(nodes) - 1]
-        nodes.append({"name": ROOT, "matrix": to_scene.T.ravel().tolist(), "children": top["nodes"]})  # column by column
-        top["nodes"] = [len(nodes) - 1]
-        top["extras"] = {"world_to_scene": to_scene.tolist()}
+            nodes.append({"name": f"{ROOT}_origin", "translation": origin.tolist(), "children": below})
+            below = [len(nodes) - 1]
+        nodes.append({"name": ROOT, "matrix": to_scene.T.ravel().tolist(), "children": below})  # column by column
+        tree["nodes"] = nodes
+        tree["scenes"][0] |= {"nodes": [len(nodes) - 1], "extras": {"world_to_scene": to_scene.tolist()}}
 
     if origin.any():
         for geometry in scene.geometry.values():
             geometry.apply_translation(-origin)
     return scene.export(file_type="glb", tree_postprocessor=arrange)
+
+
+def _show_as_photographed(tree: dict[str, Any]) -> None:
+    """Gives triangles unlit materials, drawn from both sides, and textures an end at their border."""
+    for mesh in tree["meshes"]:
+        for primitive in mesh["primitives"]:
+            if primitive["mode"] == _TRIANGLES and "material" not in primitive:  # of colours at vertices; glTF's default is metal
+                primitive["material"] = len(tree.setdefault("materials", []))
+                tree["materials"].append({"pbrMetallicRoughness": {"metallicFactor": 0.0, "roughnessFactor": 1.0}})
+    for material in tree.get("materials", ()):
+        material |= {"doubleSided": True, "extensions": {"KHR_materials_unlit": {}}}
+        tree["extensionsUsed"] = ["KHR_materials_unlit"]
+    for texture in tree.get("textures", ()):
+        texture["sampler"] = 0
+        tree["samplers"] = [{"wrapS": _CLAMP_TO_EDGE, "wrapT": _CLAMP_TO_EDGE}]

@@ -116,6 +116,26 @@ def test_both_sides_of_a_clean_step_stay_and_so_does_what_is_thin():
     assert not flying_pixels(pole, 0.05).any()
 
 
+def test_where_a_scene_is_blurred_nearly_all_wrong_depths_are_found_and_hardly_any_other():
+    height, width = 189, 252
+    rows, columns = np.mgrid[:height, :width]
+    rays = np.stack([(columns + 0.5 - width / 2) / 200, (rows + 0.5 - height / 2) / 200, np.ones((height, width))], axis=-1)
+    truth = np.minimum(9, 1.2 / np.maximum(rays[..., 1], 1e-6))  # a floor in front of a wall, and balls
+    for x, y, z, radius in ((-1, -0.2, 4, 0.8), (0.6, 0.3, 6, 0.6), (1.5, -0.6, 5, 0.7), (-0.3, -1, 7, 0.6), (0.1, 0.1, 3, 0.2)):
+        along, square = rays @ np.array([x, y, z]), np.square(rays).sum(axis=-1)
+        inside = along**2 - square * (x**2 + y**2 + z**2 - radius**2)
+        truth = np.where(inside > 0, np.minimum(truth, (along - np.sqrt(np.maximum(inside, 0))) / square), truth)
+    kernel = np.exp(-0.5 * np.arange(-4, 5) ** 2)
+    blurred = np.log(np.pad(truth, 4, mode="edge"))
+    for _ in range(2):
+        blurred = np.apply_along_axis(np.convolve, 1, blurred, kernel / kernel.sum(), "valid").T
+    depth = np.exp(blurred)
+    wrong, found = np.abs(depth / truth - 1) > 0.05, flying_pixels(depth, 0.05)
+    assert wrong.mean() > 0.02
+    assert found[wrong].mean() > 0.95
+    assert found[~wrong].mean() < 0.01
+
+
 def test_the_threshold_is_a_share_of_the_depth(prediction):
     ramp = np.exp(0.06 * np.arange(30)) * np.ones((20, 1))
     inside = np.ones((20, 30), bool)

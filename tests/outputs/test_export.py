@@ -13,6 +13,7 @@ FILES = {
     "npz": ["exports/npz/results.npz"],
     "mini_npz": ["exports/mini_npz/results.npz"],
     "depth_vis": ["depth_vis/0000.jpg", "depth_vis/0001.jpg"],
+    "depth_png16": ["depth_png16/0000.png", "depth_png16/0001.png", "depth_png16/scale.json"],
     "glb": ["scene.glb"],
     "ply": ["points.ply"],
     "mesh": ["mesh.glb", "mesh.ply"],
