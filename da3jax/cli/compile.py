@@ -4,7 +4,6 @@ import math
 from typing import Annotated
 
 import typer
-from rich.console import Console
 
 from da3jax.cli.failures import failures_in_a_sentence
 from da3jax.cli.options import (
@@ -19,7 +18,8 @@ from da3jax.cli.options import (
     UseRayPose,
     number,
 )
-from da3jax.cli.run import load, outputs_for, step
+from da3jax.cli.progress import Progress
+from da3jax.cli.run import load, outputs_for
 from da3jax.config import PACKAGED, REF_VIEW_STRATEGIES
 
 
@@ -41,12 +41,12 @@ def command(
     """Compile ahead what the same options will run; print the folder it is kept in."""
     import jax
 
-    console = Console(stderr=True)
-    model = load(console, model_dir, metric_model, revision=revision, dtype=dtype, devices=devices)
+    progress = Progress()
+    model = load(progress, model_dir, metric_model, revision=revision, dtype=dtype, devices=devices)
     folder = jax.config.jax_compilation_cache_dir
     if folder is None:
         raise ValueError("there is no compilation cache to fill: DA3JAX_COMPILATION_CACHE is off, or its folder cannot be written")
-    with step(console, f"compile {views} view{'s' * (views > 1)} of {width} × {height}"):
+    with progress.step(f"compile {views} view{'s' * (views > 1)} of {width} × {height}"):
         model.compile(
             views,
             height,

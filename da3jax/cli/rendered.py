@@ -9,7 +9,7 @@ import numpy as np
 from rich.table import Table
 
 from da3jax.cli.options import RunOptions
-from da3jax.cli.run import check_export, infer, join, load_for, step, write
+from da3jax.cli.run import check_export, infer, join, load_for, write
 
 if TYPE_CHECKING:
     from da3jax import Prediction
@@ -32,22 +32,22 @@ def run_on_a_rendered_scene(options: RunOptions, *, independent: bool = False) -
 
     if options.aruco_size is not None:
         raise ValueError("--aruco-size goes with photographs of printed markers, and the rendered scene has none; name an INPUT")
-    console = join(options)
+    progress = join(options)
     all_or_none(lambda: check_export(options))
-    model = load_for(console, options)
+    model = load_for(progress, options)
     side = options.process_res or model.config.process_res
     shorter = options.process_res_method.startswith("lower")  # the side that process-res is of
     height, width = (max(int(side * share) // PATCH_SIZE, 1) * PATCH_SIZE for share in ((1, 4 / 3) if shorter else (3 / 4, 1)))
-    with step(console, f"render {VIEWS} views of {width} × {height}"):
+    with progress.step(f"render {VIEWS} views of {width} × {height}"):
         draw = jax.jit(sample_views, static_argnames=("views", "height", "width"))
         truth = jax.device_get(draw(jax.random.key(0), views=VIEWS, height=height, width=width))
     images = np.round(truth.images * 255).astype(np.uint8)
     options = dataclasses.replace(options, process_res=height if shorter else width)
-    prediction = infer(console, model, images, options, independent=independent, also=("ray",))
+    prediction = infer(progress, model, images, options, independent=independent, also=("ray",))
     if jax.process_index() > 0:
         return
-    write(console, prediction, options)
-    console.print(errors(prediction, truth, decoded=not options.use_ray_pose))
+    write(progress, prediction, options)
+    progress.print(errors(prediction, truth, decoded=not options.use_ray_pose))
 
 
 def errors(prediction: Prediction, truth: RenderedViews, *, decoded: bool) -> Table:

@@ -2,19 +2,16 @@
 
 from __future__ import annotations
 
-import contextlib
 import functools
 import pathlib
-import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import typer
-from rich.console import Console
-from rich.text import Text
 
 from da3jax.cli.options import RunOptions
+from da3jax.cli.progress import Progress
 from da3jax.config import PACKAGED, Config
 
 if TYPE_CHECKING:
@@ -27,22 +24,7 @@ _NOT_FOR_REAL_WORK = (
 )
 
 
-@contextlib.contextmanager
-def timed(console: Console, what: str) -> Iterator[None]:
-    """Says how long `what` took."""
-    start = time.perf_counter()
-    yield
-    console.print(Text(f"{what}: {time.perf_counter() - start:.1f} s"), soft_wrap=True)
-
-
-@contextlib.contextmanager
-def step(console: Console, what: str) -> Iterator[None]:
-    """Shows that `what` goes on, and says how long it took."""
-    with timed(console, what), console.status(Text(f"{what} …")):
-        yield
-
-
-def join(options: RunOptions) -> Console:
+def join(options: RunOptions) -> Progress:
     """Makes this process one of several, if the options say so; returns where it says how it goes on: the first alone does.
 
     Raises:
@@ -51,17 +33,17 @@ def join(options: RunOptions) -> Console:
     if options.coordinator is None:
         if options.num_processes is not None or options.process_id is not None:
             raise ValueError("--num-processes and --process-id go with --coordinator, HOST:PORT of process 0")
-        return Console(stderr=True)
+        return Progress()
     import jax
 
     from da3jax.parallel import initialize
 
     initialize(options.coordinator, options.num_processes, options.process_id)
-    return Console(stderr=True, quiet=jax.process_index() > 0)
+    return Progress(quiet=jax.process_index() > 0)
 
 
 def load(
-    console: Console, source: str, metric_model: str | None, *, revision: str | None, dtype: str | None, devices: int | None = None
+    progress: Progress, source: str, metric_model: str | None, *, revision: str | None, dtype: str | None, devices: int | None = None
 ) -> DepthAnything3:
     """The network that the options name, fetched where it is not there; on all devices where there are several processes."""
     import jax
@@ -70,21 +52,21 @@ def load(
     from da3jax.parallel.processes import all_or_none
     from da3jax.weights import hub
 
-    resolve = functools.partial(hub.resolve, progress=console.is_terminal)
+    resolve = functools.partial(hub.resolve, progress=progress.is_terminal)
     folder = resolve(source, revision=revision)
     if folder == hub.PACKAGED_FOLDER:
-        console.print(Text(_NOT_FOR_REAL_WORK), soft_wrap=True)
+        progress.say(_NOT_FOR_REAL_WORK)
     metric = None if metric_model is None else resolve(metric_model)
-    with step(console, f"load {source}" + (f" and {metric_model}" if metric else "")):
+    with progress.step(f"load {source}" + (f" and {metric_model}" if metric else "")):
         if devices is None and jax.process_count() > 1:
             devices = jax.device_count()
         return all_or_none(lambda: DepthAnything3.from_pretrained(folder, metric_model=metric, dtype=dtype, devices=devices))
 
 
-def load_for(console: Console, options: RunOptions) -> DepthAnything3:
+def load_for(progress: Progress, options: RunOptions) -> DepthAnything3:
     """`load` with what the options say."""
     names = (options.model_dir, options.metric_model)
-    return load(console, *names, revision=options.revision, dtype=options.dtype, devices=options.devices)
+    return load(progress, *names, revision=options.revision, dtype=options.dtype, devices=options.devices)
 
 
 def check_export(options: RunOptions) -> None:
@@ -118,26 +100,26 @@ def run(images: Sequence[pathlib.Path], options: RunOptions, *, independent: boo
     from da3jax.inputs.aruco import check_markers
     from da3jax.parallel.processes import all_or_none
 
-    console = join(options)
+    progress = join(options)
     all_or_none(lambda: check_export(options))
     if options.aruco_size is not None:
         if independent and len(images) > 1:
             raise ValueError("--aruco-size gives a scene its scale, and --independent images have one each; leave one of the two out")
-        with step(console, "look for markers"):  # before the network takes its time
+        with progress.step("look for markers"):  # before the network takes its time
             all_or_none(lambda: jax.process_index() > 0 or check_markers(images, options.aruco_dictionary))
-    model = load_for(console, options)
-    prediction = infer(console, model, images, options, independent=independent)
+    model = load_for(progress, options)
+    prediction = infer(progress, model, images, options, independent=independent)
     if jax.process_index() > 0:
         return
     if options.aruco_size is not None:
         prediction = to_metres(prediction, aruco_size=options.aruco_size, images=images, aruco_dictionary=options.aruco_dictionary)
     if prediction.is_metric:
-        console.print(Text(_metres(prediction)), soft_wrap=True)
-    write(console, prediction, options)
+        progress.say(_metres(prediction))
+    write(progress, prediction, options)
 
 
 def infer(
-    console: Console,
+    progress: Progress,
     model: DepthAnything3,
     images: Sequence[Any],
     options: RunOptions,
@@ -146,7 +128,7 @@ def infer(
     also: Sequence[str] = (),
 ) -> Prediction:
     """What the network says of the images: what the exports hold, and the outputs `also`, where it has them."""
-    with step(console, f"{len(images)} view{'s' * (len(images) > 1)}, compiling included"):
+    with progress.step(f"{len(images)} view{'s' * (len(images) > 1)}, compiling included"):
         return model.inference(
             list(images),
             use_ray_pose=options.use_ray_pose,
@@ -158,11 +140,11 @@ def infer(
         )
 
 
-def write(console: Console, prediction: Prediction, options: RunOptions) -> None:
+def write(progress: Progress, prediction: Prediction, options: RunOptions) -> None:
     """Writes the exports and prints their paths."""
     from da3jax.outputs import export
 
-    with step(console, f"write {options.export_format}"):
+    with progress.step(f"write {options.export_format}"):
         written = export(
             prediction,
             options.export_format,
