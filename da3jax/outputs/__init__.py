@@ -9,10 +9,12 @@ import jax
 import numpy as np
 
 from da3jax.outputs.atomic import check_writable
+from da3jax.outputs.depth_png16 import write_depth_png16
 from da3jax.outputs.depth_vis import write_depth_vis
 from da3jax.outputs.glb import write_glb
 from da3jax.outputs.npz import write_mini_npz, write_npz
 from da3jax.outputs.options import ExportOptions
+from da3jax.outputs.ply import write_ply
 from da3jax.schema import one_of
 from da3jax.types import Prediction
 
@@ -22,13 +24,15 @@ _WRITERS = {
     "npz": write_npz,
     "mini_npz": write_mini_npz,
     "depth_vis": write_depth_vis,
+    "depth_png16": write_depth_png16,
     "glb": write_glb,
+    "ply": write_ply,
 }
 
 FORMATS = tuple(_WRITERS)
 """Names that `export_format` accepts, several joined by hyphens."""
 
-_NEED_IMAGES = ("npz", "depth_vis", "glb")
+_NEED_IMAGES = ("npz", "depth_vis", "glb", "ply")
 
 
 def check_formats(export_format: str) -> list[str]:
@@ -53,7 +57,9 @@ def export(prediction: Prediction, export_format: str, export_dir: str | pathlib
     | `npz`       | `exports/npz/results.npz`      | every field of the prediction but points            |
     | `mini_npz`  | `exports/mini_npz/results.npz` | the same without images and features                |
     | `depth_vis` | `depth_vis/0000.jpg`, ...      | a photograph beside its coloured inverse depth      |
+    | `depth_png16` | `depth_png16/0000.png`, ...  | depth in 16-bit steps, worth what `scale.json` says |
     | `glb`       | `scene.glb`                    | coloured points and camera frusta (see `write_glb`) |
+    | `ply`       | `points.ply`                   | the same points, without cameras (see `write_ply`)  |
 
     Options, shapes and the folder are checked before the first file is written. Each file is written whole or not at all, and
     nothing in the folder is touched but the files written.

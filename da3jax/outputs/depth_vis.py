@@ -9,6 +9,7 @@ import numpy as np
 
 from da3jax.outputs.atomic import atomic
 from da3jax.outputs.colormap import table
+from da3jax.outputs.legend import legend
 from da3jax.outputs.options import ExportOptions
 from da3jax.types import Prediction
 
@@ -16,38 +17,53 @@ NO_DEPTH = (128, 128, 128)
 """The colour of pixels without a depth; the map has no such grey."""
 
 
-def colour_depth(depth: np.ndarray) -> np.ndarray:
+def inverse_range(depth: np.ndarray) -> tuple[float, float]:
+    """The 2nd and 98th percentiles of inverse depth, over what is finite and positive of any shape; zeros where nothing is."""
+    valid = np.isfinite(depth) & (depth > 0)
+    if not valid.any():
+        return 0.0, 0.0
+    low, high = np.percentile(1 / depth[valid].astype(np.float64), (2, 98))
+    return float(low), float(high)
+
+
+def colour_depth(depth: np.ndarray, limits: tuple[float, float] | None = None) -> np.ndarray:
     """Colours inverse depth, near warm and bright, far cold and dark.
 
-    Inverse depth is stretched between its 2nd and 98th percentile. A pixel without a positive finite depth is grey; a constant
-    depth has the colour of the middle.
+    A pixel without a positive finite depth is grey; a constant depth has the colour of the middle.
 
     Args:
         depth: (H, W) along the camera's z axis, in any unit.
+        limits: inverse depth of the first and last colour; None stretches the map between its 2nd and 98th percentiles.
 
     Returns:
         (H, W, 3) uint8 sRGB.
     """
-    depth = depth.astype(np.float64)
+    low, high = inverse_range(depth) if limits is None else limits
     valid = np.isfinite(depth) & (depth > 0)
-    picture = np.full((*depth.shape, 3), NO_DEPTH, np.uint8)
-    if not valid.any():
-        return picture
-    inverse = 1 / depth[valid]
-    low, high = np.percentile(inverse, (2, 98))
+    inverse = 1 / depth[valid].astype(np.float64)
     t = np.clip((inverse - low) / (high - low), 0, 1) if high > low else np.full_like(inverse, 0.5)
+    picture = np.full((*depth.shape, 3), NO_DEPTH, np.uint8)
     picture[valid] = table()[np.round(255 * t).astype(np.uint8)]
     return picture
 
 
 def write_depth_vis(prediction: Prediction, export_dir: pathlib.Path, options: ExportOptions) -> list[pathlib.Path]:
-    """Writes `depth_vis/0000.jpg` and so on, one a view: the photograph, and the coloured depth to its right."""
+    """Writes `depth_vis/0000.jpg` and so on, one a view: the photograph, to its right the coloured depth, and a legend.
+
+    Each view is stretched by itself, which shows most of it, or with `depth_vis_shared_scale` all by one scale, so that a colour is
+    one depth in all of them. Depth without metres is marked as relative. `depth_vis_legend` off leaves the legend out.
+    """
     from PIL import Image
 
+    shared = inverse_range(prediction.depth) if options.depth_vis_shared_scale else None
     paths = []
     for view, (image, depth) in enumerate(zip(prediction.processed_images, prediction.depth, strict=True)):
         path = export_dir / "depth_vis" / f"{view:04d}.jpg"
-        picture = Image.fromarray(np.concatenate([image, colour_depth(depth)], axis=1))
+        limits = shared or inverse_range(depth)
+        parts = [image, colour_depth(depth, limits)]
+        if options.depth_vis_legend:
+            parts.append(legend(len(image), *limits, prediction.is_metric))
+        picture = Image.fromarray(np.concatenate(parts, axis=1))
         # Encoded in memory first: where the disk is full, Pillow writes a file cut short without a word.
         encoded = io.BytesIO()
         picture.save(encoded, "jpeg", quality=95, subsampling=0)  # whole chroma: here colour is the data

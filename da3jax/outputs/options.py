@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 from collections.abc import Sequence
 
+from da3jax.schema import one_of
 from da3jax.types import LazyImage
+
+THINNING = ("voxel", "random")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -20,10 +24,27 @@ class ExportOptions:
     """Points whose confidence is below this percentile are left out."""
     num_max_points: int = 1_000_000
     """At most so many points are written."""
+    thinning: str = "voxel"
+    """How more points than that become fewer: `voxel`, one in each cube of a grid, or `random`, as in the official export."""
+    filter_sky: bool = True
+    """Whether sky is left out; otherwise it stands at the far depth that the network's sky is filled with."""
+    filter_black_bg: bool = False
+    """Whether pixels that are nearly black become no points."""
+    filter_white_bg: bool = False
+    """Whether pixels that are nearly white become no points."""
+    edge_threshold: float | None = None
+    """Pixels between a near and a far surface, whose depth differs from both by more than this share, become no points; 0.05 is a good
+    value, None keeps them, as the official export does."""
     show_cameras: bool = True
     """Whether the cameras are drawn."""
     seed: int = 0
-    """Chooses the points that are kept."""
+    """Chooses the points that are kept, where they are drawn at random."""
+    png16_scale: float | None = None
+    """What one step of a 16-bit depth image is worth; None is 0.001 (millimetres) in metres, else what uses the range up."""
+    depth_vis_legend: bool = True
+    """Whether the values of the colours stand beside coloured depth."""
+    depth_vis_shared_scale: bool = False
+    """Whether all views are coloured by one scale; otherwise each by its own, which shows more."""
     images: Sequence[LazyImage] | None = None
     """The N pictures at their own size, for formats that name or contain them."""
 
@@ -32,3 +53,8 @@ class ExportOptions:
             raise ValueError(f"num_max_points is {self.num_max_points}; it is at least 1")
         if not 0 <= self.conf_thresh_percentile <= 100:
             raise ValueError(f"conf_thresh_percentile is {self.conf_thresh_percentile}; it is between 0 and 100")
+        one_of("thinning", self.thinning, THINNING)
+        for name in ("edge_threshold", "png16_scale"):
+            value = getattr(self, name)
+            if value is not None and not 0 < value < math.inf:
+                raise ValueError(f"{name} is {value}; it is a positive number, or None")

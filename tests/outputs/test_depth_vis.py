@@ -6,7 +6,8 @@ from PIL import Image
 
 from da3jax.outputs import export
 from da3jax.outputs.colormap import table
-from da3jax.outputs.depth_vis import NO_DEPTH, colour_depth
+from da3jax.outputs.depth_vis import NO_DEPTH, colour_depth, inverse_range
+from da3jax.outputs.legend import legend
 
 
 def linear_light(colours):
@@ -64,7 +65,32 @@ def test_a_picture_is_the_photograph_beside_its_depth(prediction, tmp_path):
     prediction = dataclasses.replace(prediction, processed_images=smooth)
     for view, path in enumerate(export(prediction, "depth_vis", tmp_path)):
         picture = np.asarray(Image.open(path)).astype(int)
-        assert picture.shape == (20, 60, 3)
+        np.testing.assert_allclose(picture[:, 64:], legend(20, *inverse_range(prediction.depth[view]), False)[:, 4:], atol=60)
         # JPEG rings where the two halves meet, so the eight columns beside the seam are left out.
         assert np.abs(picture[:, :24] - smooth[view, :, :24]).max() <= 4
-        assert np.abs(picture[:, 32:] - colour_depth(prediction.depth[view])[:, 2:]).max() <= 16
+        assert np.abs(picture[:, 32:56] - colour_depth(prediction.depth[view])[:, 2:26]).max() <= 16
+
+
+def test_the_legend_can_be_left_out(prediction, tmp_path):
+    for path in export(prediction, "depth_vis", tmp_path, depth_vis_legend=False):
+        assert np.asarray(Image.open(path)).shape == (20, 60, 3)
+
+
+def test_views_may_share_one_scale(prediction, tmp_path):
+    """The second view is as the first, twice as far: by a scale of its own it looks the same, by a shared one it does not."""
+    twice = dataclasses.replace(prediction, depth=np.stack([prediction.depth[0], 2 * prediction.depth[0]]))
+    twice = dataclasses.replace(twice, processed_images=np.zeros((2, 20, 30, 3), np.uint8))
+    own = [np.asarray(Image.open(path)) for path in export(twice, "depth_vis", tmp_path, depth_vis_legend=False)]
+    np.testing.assert_array_equal(own[0], own[1])
+    limits = inverse_range(twice.depth)
+    for view, path in enumerate(export(twice, "depth_vis", tmp_path, depth_vis_legend=False, depth_vis_shared_scale=True)):
+        shared = np.asarray(Image.open(path)).astype(int)
+        assert np.abs(shared[:, 32:] - colour_depth(twice.depth[view], limits)[:, 2:]).max() <= 16
+    assert np.abs(shared[:, 32:] - own[1][:, 32:]).mean() > 20
+
+
+def test_a_scene_without_depth_has_an_empty_scale(prediction, tmp_path):
+    empty = dataclasses.replace(prediction, depth=np.zeros_like(prediction.depth))
+    assert inverse_range(empty.depth) == (0, 0)
+    for shared in (False, True):
+        assert len(export(empty, "depth_vis", tmp_path, depth_vis_shared_scale=shared)) == 2

@@ -13,7 +13,9 @@ FILES = {
     "npz": ["exports/npz/results.npz"],
     "mini_npz": ["exports/mini_npz/results.npz"],
     "depth_vis": ["depth_vis/0000.jpg", "depth_vis/0001.jpg"],
+    "depth_png16": ["depth_png16/0000.png", "depth_png16/0001.png", "depth_png16/scale.json"],
     "glb": ["scene.glb"],
+    "ply": ["points.ply"],
 }
 
 
@@ -27,16 +29,14 @@ def test_formats_are_split_at_hyphens_and_counted_once():
 
 
 def test_an_unknown_format_is_refused_with_the_closest_and_nothing_is_written(prediction, tmp_path):
-    message = "^export format 'depth_viz' is unknown; it is one of npz, mini_npz, depth_vis, glb; did you mean 'depth_vis'[?]$"
+    message = f"^export format 'depth_viz' is unknown; it is one of {', '.join(FORMATS)}; did you mean 'depth_vis'[?]$"
     with pytest.raises(ValueError, match=message):
         export(prediction, "npz-depth_viz", tmp_path / "out")
     assert not (tmp_path / "out").exists()
 
 
 def test_no_format_is_refused():
-    with pytest.raises(
-        ValueError, match=r"^export_format is empty; it is one or more of npz, mini_npz, depth_vis, glb, joined by hyphens$"
-    ):
+    with pytest.raises(ValueError, match=f"^export_format is empty; it is one or more of {', '.join(FORMATS)}, joined by hyphens$"):
         check_formats("")
     with pytest.raises(ValueError, match="export format '' is unknown"):
         check_formats("npz-")
@@ -117,6 +117,10 @@ def test_a_folder_that_cannot_be_written_is_refused_first(prediction, tmp_path):
         ({"num_max_points": 0}, "^num_max_points is 0; it is at least 1$"),
         ({"conf_thresh_percentile": 101}, "^conf_thresh_percentile is 101; it is between 0 and 100$"),
         ({"conf_thresh_percentile": float("nan")}, "^conf_thresh_percentile is nan; it is between 0 and 100$"),
+        ({"thinning": "voxels"}, "^thinning 'voxels' is unknown; it is one of voxel, random; did you mean 'voxel'[?]$"),
+        ({"edge_threshold": 0.0}, "^edge_threshold is 0.0; it is a positive number, or None$"),
+        ({"edge_threshold": float("nan")}, "^edge_threshold is nan; it is a positive number, or None$"),
+        ({"png16_scale": float("inf")}, "^png16_scale is inf; it is a positive number, or None$"),
     ],
 )
 def test_an_option_out_of_range_is_refused(prediction, tmp_path, options, message):

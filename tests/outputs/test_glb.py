@@ -10,7 +10,6 @@ import pytest
 import trimesh
 
 from da3jax.outputs import export
-from da3jax.outputs.glb import _choose
 
 FLIP = np.diag([1.0, -1.0, -1.0, 1.0])
 NAN = float("nan")
@@ -39,42 +38,44 @@ def line_colours(path):
     return {mesh["name"]: tuple(body[view["byteOffset"] :][:3]) for mesh, view in zip(tree["meshes"], views, strict=True)}
 
 
-def test_points_and_colours_come_back_in_their_places(scene, tmp_path):
+def in_scene(loaded, name):
+    """Vertices where a viewer shows them."""
+    return trimesh.transform_points(loaded.geometry[name].vertices, loaded.graph[name][0])
+
+
+def test_points_and_colours_are_stored_in_the_world_and_shown_upright(scene, tmp_path):
     prediction, points = scene
     loaded = glb(prediction, tmp_path)
+    cloud = loaded.geometry["points"]
+    np.testing.assert_allclose(cloud.vertices, points.reshape(-1, 3), atol=1e-5)
+    np.testing.assert_array_equal(cloud.colors[:, :3], prediction.processed_images.reshape(-1, 3))
     world_to_scene = to_scene(prediction.extrinsics[0], points.reshape(-1, 3))
     np.testing.assert_allclose(loaded.metadata["world_to_scene"], world_to_scene, atol=1e-5)
-    expected = points.reshape(-1, 3) @ world_to_scene[:3, :3].T + world_to_scene[:3, 3]
-    cloud = loaded.geometry["points"]
-    np.testing.assert_allclose(cloud.vertices, expected, atol=1e-5)
-    np.testing.assert_array_equal(cloud.colors[:, :3], prediction.processed_images.reshape(-1, 3))
-    np.testing.assert_allclose(np.median(cloud.vertices, axis=0), 0, atol=1e-6)
-    for name in loaded.graph.nodes_geometry:
-        np.testing.assert_array_equal(loaded.graph[name][0], np.eye(4))
+    for name in ("points", "camera_0", "camera_1"):
+        np.testing.assert_allclose(loaded.graph[name][0], world_to_scene, atol=1e-5)
+    np.testing.assert_allclose(np.median(in_scene(loaded, "points"), axis=0), 0, atol=1e-6)
 
 
-def test_points_project_to_the_centres_of_their_pixels(prediction, tmp_path):
-    loaded = glb(prediction, tmp_path)
-    vertices = np.concatenate([loaded.geometry["points"].vertices, np.ones((1200, 1))], axis=1)
-    world = vertices @ np.linalg.inv(loaded.metadata["world_to_scene"]).T
+def test_points_project_to_the_centres_of_their_pixels_at_their_depth(prediction, tmp_path):
+    world = glb(prediction, tmp_path).geometry["points"].vertices
+    world = np.concatenate([world, np.ones((1200, 1))], axis=1)
     rows, columns = np.mgrid[:20, :30]
     for view in range(2):
         projected = world[view * 600 :][:600] @ (prediction.intrinsics[view] @ prediction.extrinsics[view]).T
         pixels = projected[:, :2] / projected[:, 2:]
         np.testing.assert_allclose(pixels, np.stack([columns + 0.5, rows + 0.5], axis=-1).reshape(-1, 2), atol=1e-3)
+        np.testing.assert_allclose(projected[:, 2], prediction.depth[view].ravel(), rtol=1e-5)
 
 
-def test_frusta_join_each_centre_with_the_corners_of_its_image(scene, tmp_path):
-    prediction, points = scene
+def test_frusta_join_each_centre_with_the_corners_of_its_image(prediction, tmp_path):
     loaded = glb(prediction, tmp_path)
-    world_to_scene = to_scene(prediction.extrinsics[0], points.reshape(-1, 3))
     low, high = np.percentile(loaded.geometry["points"].vertices, (5, 95), axis=0)
     size = 0.03 * np.linalg.norm(high - low)
     for view in range(2):
         camera_to_world = np.linalg.inv(np.concatenate([prediction.extrinsics[view], [[0, 0, 0, 1]]]))
         (fx, _, cx), (_, fy, cy), _ = prediction.intrinsics[view]
         corners = [((x - cx) / fx * size, (y - cy) / fy * size, size, 1) for x, y in ((0, 0), (30, 0), (30, 20), (0, 20))]
-        a, b, c, d, e = np.array([(0, 0, 0, 1), *corners]) @ camera_to_world.T @ world_to_scene[:3].T
+        a, b, c, d, e = np.array([(0, 0, 0, 1), *corners]) @ camera_to_world[:3].T
         expected = {frozenset(map(tuple, np.round(line, 4))) for line in ((a, b), (a, c), (a, d), (a, e), (b, c), (c, d), (d, e), (e, b))}
         lines = np.asarray(loaded.geometry[f"camera_{view}"].vertices).reshape(-1, 2, 3)
         assert {frozenset(map(tuple, np.round(line, 4))) for line in lines} == expected
@@ -98,86 +99,27 @@ def test_extrinsics_of_four_rows_give_the_same_file(prediction, tmp_path):
     assert first.read_bytes() == second.read_bytes()
 
 
-def test_the_scene_does_not_depend_on_where_the_world_begins(prediction, tmp_path):
+def test_a_world_that_begins_far_away_costs_no_accuracy(scene, tmp_path):
+    prediction, points = scene
+    begin = np.array([4e5, 5e6, 100.0])
     moved = prediction.extrinsics.astype(np.float64)
-    moved[:, :, 3] -= moved[:, :, :3] @ np.array([4e5, 5e6, 100.0])
-    expected = glb(prediction, tmp_path / "a").geometry["points"].vertices
-    vertices = glb(dataclasses.replace(prediction, extrinsics=moved), tmp_path / "b").geometry["points"].vertices
-    np.testing.assert_allclose(vertices, expected, atol=1e-4)
+    moved[:, :, 3] -= moved[:, :, :3] @ begin
+    here = glb(prediction, tmp_path / "a")
+    there = glb(dataclasses.replace(prediction, extrinsics=moved), tmp_path / "b")
+    for name in ("points", "camera_0", "camera_1"):
+        np.testing.assert_allclose(in_scene(there, name), in_scene(here, name), atol=1e-5)
+    to_world = np.linalg.inv(there.metadata["world_to_scene"]) @ there.graph["points"][0]
+    world = trimesh.transform_points(there.geometry["points"].vertices, to_world)
+    np.testing.assert_allclose(world, points.reshape(-1, 3) + begin, atol=1e-5)
 
 
-@pytest.mark.parametrize(
-    ("confidence", "percentile", "kept"),
-    [
-        (np.arange(600) / 100 + 1, 40.0, 360),  # the percentile asked for
-        (np.arange(600) / 100 + 1, 75.0, 150),
-        (np.arange(600) / 100 + 1, 99.0, 60),  # never more than the 90th
-        (np.where(np.arange(600) < 330, 1.0, 1.2), 40.0, 270),  # at least 1.05, though the percentile is 1
-        (np.linspace(1, 1.04, 600), 40.0, 60),  # nothing reaches 1.05: the best tenth
-        (np.ones(600), 40.0, 600),
-    ],
-)
-def test_confidence_decides_as_in_the_official_export(prediction, tmp_path, confidence, percentile, kept):
-    shuffled = np.random.default_rng(0).permutation(600)
-    confidence = np.broadcast_to(confidence[shuffled].reshape(20, 30), (2, 20, 30)).astype(np.float32)
-    loaded = glb(dataclasses.replace(prediction, conf=confidence), tmp_path, conf_thresh_percentile=percentile)
-    threshold = min(max(np.float32(1.05), np.percentile(confidence, percentile)), np.percentile(confidence, 90))
-    expected = prediction.processed_images[confidence >= threshold]
-    assert len(expected) == 2 * kept
-    np.testing.assert_array_equal(loaded.geometry["points"].colors[:, :3], expected)
-
-
-def test_sky_is_removed_and_has_no_part_in_the_percentiles(prediction, tmp_path):
-    sky = np.zeros((2, 20, 30), bool)
-    sky[:, :10] = True
-    confidence = np.full((2, 20, 30), 1000, np.float32)
-    confidence[:, 10:] = (np.arange(300) / 100 + 2).reshape(10, 30)
-    loaded = glb(dataclasses.replace(prediction, conf=confidence, sky=sky), tmp_path, conf_thresh_percentile=50)
-    expected = prediction.processed_images[:, 15:].reshape(-1, 3)
-    np.testing.assert_array_equal(loaded.geometry["points"].colors[:, :3], expected)
-
-
-def test_depth_and_confidence_that_are_no_numbers_are_skipped(prediction, tmp_path):
-    prediction.depth[0, 0, :5] = NAN, np.inf, -np.inf, 0, -1
-    confidence = np.full((2, 20, 30), 3, np.float32)
-    confidence[1, 0, :2] = NAN, np.inf
-    loaded = glb(dataclasses.replace(prediction, conf=confidence), tmp_path)
-    keep = np.ones((2, 20, 30), bool)
-    keep[0, 0, :5] = keep[1, 0, :2] = False
-    np.testing.assert_array_equal(loaded.geometry["points"].colors[:, :3], prediction.processed_images[keep])
-    assert np.isfinite(loaded.geometry["points"].vertices).all()
-
-
-def test_at_most_so_many_points_are_kept_chosen_by_seed(scene, tmp_path):
-    prediction, _ = scene
-    every = glb(prediction, tmp_path)
-    whole = {tuple(colour) for colour in every.geometry["points"].colors}
-    chosen = {}
-    for seed in (0, 1):
-        loaded = glb(prediction, tmp_path, num_max_points=500, seed=seed)
-        points = loaded.geometry["points"]
-        assert len(points.vertices) == 500
-        chosen[seed] = {tuple(colour) for colour in points.colors}
-        assert chosen[seed] <= whole
-        np.testing.assert_allclose(np.median(points.vertices, axis=0), 0, atol=1e-6)
-    assert chosen[0] != chosen[1]
-    assert len(glb(prediction, tmp_path, num_max_points=1).geometry["points"].vertices) == 1
-
-
-def test_every_pixel_has_the_same_chance():
-    keep = np.random.default_rng(0).random((3, 4, 6)) > np.array([0.2, 0.5, 0.9])[:, None, None]
-    counts, rounds, most = np.zeros((3, 24)), 3000, 7
-    for seed in range(rounds):
-        chosen = list(_choose(keep, most, seed))
-        assert sum(map(len, chosen)) == most
-        for view, pixels in enumerate(chosen):
-            assert len(np.unique(pixels)) == len(pixels)
-            counts[view, pixels] += 1
-    counts = counts.reshape(keep.shape)
-    assert (counts[~keep] == 0).all()
-    chance = most / keep.sum()
-    deviation = np.sqrt(rounds * chance * (1 - chance))
-    assert np.abs(counts[keep] - rounds * chance).max() < 4 * deviation
+def test_at_most_so_many_points_are_written(prediction, tmp_path):
+    whole = {tuple(vertex) for vertex in glb(prediction, tmp_path).geometry["points"].vertices}
+    for thinning in ("voxel", "random"):
+        loaded = glb(prediction, tmp_path, num_max_points=500, thinning=thinning)
+        assert 480 <= len(loaded.geometry["points"].vertices) <= 500
+        assert {tuple(vertex) for vertex in loaded.geometry["points"].vertices} < whole
+        np.testing.assert_allclose(np.median(in_scene(loaded, "points"), axis=0), 0, atol=1e-6)
 
 
 def test_without_cameras_a_field_of_view_is_assumed_and_views_stand_side_by_side(prediction, tmp_path, caplog):
@@ -190,10 +132,10 @@ def test_without_cameras_a_field_of_view_is_assumed_and_views_stand_side_by_side
         "scene.glb: the prediction lacks cameras, or a part of them; it assumes a field of view of 60° over the longer side of the image "
         "and views side by side along x"
     ]
-    points = loaded.geometry["points"]
+    vertices_shown, colours = in_scene(loaded, "points"), loaded.geometry["points"].colors
     width = 2 * 2 * np.tan(np.pi / 6)
     for view in range(3):
-        vertices = points.vertices[points.colors[:, 0] == view]
+        vertices = vertices_shown[colours[:, 0] == view]
         np.testing.assert_allclose(np.ptp(vertices, axis=0), [width * 29 / 30, width * 19 / 30, 0], atol=1e-5)
         np.testing.assert_allclose(vertices.mean(axis=0), [1.1 * width * (view - 1), 0, 0], atol=1e-5)
     assert set(loaded.geometry) == {"points", "camera_0", "camera_1", "camera_2"}
@@ -203,9 +145,9 @@ def test_one_view_with_intrinsics_alone_uses_them_and_assumes_nothing(prediction
     only = {name: getattr(prediction, name)[:1] for name in ("depth", "intrinsics", "processed_images")}
     loaded = glb(dataclasses.replace(prediction, **only, extrinsics=None), tmp_path)
     assert not caplog.records
-    vertices = loaded.geometry["points"].vertices - np.array(loaded.metadata["world_to_scene"])[:3, 3]
     x, y = (29.5 - 11) / 25, (19.5 - 13) / 27
-    np.testing.assert_allclose(vertices[-1], prediction.depth[0, -1, -1] * np.array([x, -y, -1]), atol=1e-5)
+    vertices = loaded.geometry["points"].vertices
+    np.testing.assert_allclose(vertices[-1], prediction.depth[0, -1, -1] * np.array([x, y, 1]), atol=1e-5)
 
 
 def test_without_any_point_the_cameras_alone_are_drawn(prediction, tmp_path, caplog):
@@ -213,18 +155,20 @@ def test_without_any_point_the_cameras_alone_are_drawn(prediction, tmp_path, cap
     with caplog.at_level(logging.WARNING):
         loaded = glb(empty, tmp_path)
     assert [record.getMessage() for record in caplog.records] == [
-        "scene.glb has cameras only: no pixel outside the sky has a positive finite depth"
+        "scene.glb has cameras only: no pixel outside the sky has a positive finite depth and passes the filters"
     ]
     assert set(loaded.geometry) == {"camera_0", "camera_1"}
     centre = -prediction.extrinsics[1, :, :3].T @ prediction.extrinsics[1, :, 3]
-    expected = FLIP[:3, :3] @ (prediction.extrinsics[0, :, :3] @ centre + prediction.extrinsics[0, :, 3])
-    assert np.abs(loaded.geometry["camera_1"].vertices - expected).max() < 0.05
+    assert np.abs(loaded.geometry["camera_1"].vertices - centre).max() < 0.05
+    np.testing.assert_allclose(in_scene(loaded, "camera_0").min(axis=0)[2], -0.03, atol=1e-6)  # camera 0 is the origin, and looks along -z
     glb(dataclasses.replace(empty, depth=np.full((2, 20, 30), NAN), extrinsics=None, intrinsics=None), tmp_path)
 
 
 def test_a_scene_with_nothing_in_it_is_refused(prediction, tmp_path):
     empty = dataclasses.replace(prediction, depth=np.full((2, 20, 30), NAN))
-    message = "^scene.glb would be empty: no pixel outside the sky has a positive finite depth, and cameras are not shown$"
+    message = (
+        "^scene.glb would be empty: no pixel outside the sky has a positive finite depth and passes the filters, and cameras are not shown$"
+    )
     with pytest.raises(ValueError, match=message):
         export(empty, "glb", tmp_path, show_cameras=False)
     assert list(tmp_path.iterdir()) == []
