@@ -9,9 +9,11 @@ import jax
 import numpy as np
 
 from da3jax.outputs.atomic import check_writable
+from da3jax.outputs.colmap import write_colmap
 from da3jax.outputs.depth_png16 import write_depth_png16
 from da3jax.outputs.depth_vis import write_depth_vis
 from da3jax.outputs.glb import write_glb
+from da3jax.outputs.nerfstudio import write_nerfstudio
 from da3jax.outputs.npz import write_mini_npz, write_npz
 from da3jax.outputs.options import ExportOptions
 from da3jax.outputs.ply import write_ply
@@ -27,12 +29,15 @@ _WRITERS = {
     "depth_png16": write_depth_png16,
     "glb": write_glb,
     "ply": write_ply,
+    "colmap": write_colmap,
+    "nerfstudio": write_nerfstudio,
 }
 
 FORMATS = tuple(_WRITERS)
 """Names that `export_format` accepts, several joined by hyphens."""
 
-_NEED_IMAGES = ("npz", "depth_vis", "glb", "ply")
+_NEED_IMAGES = ("npz", "depth_vis", "glb", "ply", "colmap", "nerfstudio")
+_NEED_CAMERAS = ("colmap", "nerfstudio")
 
 
 def check_formats(export_format: str) -> list[str]:
@@ -52,14 +57,16 @@ def check_formats(export_format: str) -> list[str]:
 def export(prediction: Prediction, export_format: str, export_dir: str | pathlib.Path, **options: Any) -> list[pathlib.Path]:
     """Writes a prediction into a folder, in one or more formats.
 
-    | format      | file below `export_dir`        | what it holds                                       |
-    |-------------|--------------------------------|-----------------------------------------------------|
-    | `npz`       | `exports/npz/results.npz`      | every field of the prediction but points            |
-    | `mini_npz`  | `exports/mini_npz/results.npz` | the same without images and features                |
-    | `depth_vis` | `depth_vis/0000.jpg`, ...      | a photograph beside its coloured inverse depth      |
-    | `depth_png16` | `depth_png16/0000.png`, ...  | depth in 16-bit steps, worth what `scale.json` says |
-    | `glb`       | `scene.glb`                    | coloured points and camera frusta (see `write_glb`) |
-    | `ply`       | `points.ply`                   | the same points, without cameras (see `write_ply`)  |
+    | format       | files below `export_dir`                   | what they hold                                             |
+    |--------------|--------------------------------------------|------------------------------------------------------------|
+    | `npz`        | `exports/npz/results.npz`                  | every field of the prediction but points                   |
+    | `mini_npz`   | `exports/mini_npz/results.npz`             | the same without images and features                       |
+    | `depth_vis`  | `depth_vis/0000.jpg`, ...                  | a photograph beside its coloured inverse depth             |
+    | `depth_png16`| `depth_png16/0000.png`, ..., `scale.json`  | depth in 16-bit steps, worth what `scale.json` says        |
+    | `glb`        | `scene.glb`                                | coloured points and camera frusta (see `write_glb`)        |
+    | `ply`        | `points.ply`                               | the same points, without cameras (see `write_ply`)         |
+    | `colmap`     | `colmap/sparse/0/*.bin`, `colmap/images/`  | cameras, points with tracks, pictures (see `write_colmap`) |
+    | `nerfstudio` | `nerfstudio/transforms.json` and beside it | cameras, points and pictures (see `write_nerfstudio`)      |
 
     Options, shapes and the folder are checked before the first file is written. Each file is written whole or not at all, and
     nothing in the folder is touched but the files written.
@@ -81,6 +88,10 @@ def export(prediction: Prediction, export_format: str, export_dir: str | pathlib
     chosen = ExportOptions(**options)
     prediction = jax.tree.map(np.asarray, prediction)
     _check_prediction(prediction, names)
+    if chosen.images is not None and len(chosen.images) != len(prediction.depth):
+        raise ValueError(
+            f"images are {len(chosen.images)} beside a prediction of {len(prediction.depth)} views; there is one picture a view"
+        )
     check_writable(export_dir)
     return [path for name in names for path in _WRITERS[name](prediction, pathlib.Path(export_dir), chosen)]
 
@@ -90,9 +101,15 @@ def _check_prediction(prediction: Prediction, formats: list[str]) -> None:
     if len(shape) != 3 or 0 in shape:
         raise ValueError(f"depth has the shape {shape}; it is (N, H, W), none of them 0")
     images = prediction.processed_images
+    cameras = ("intrinsics", "extrinsics") if shape[0] > 1 else ("intrinsics",)  # one view is where the world is
+    missing = [name for name in cameras if getattr(prediction, name) is None]
     for name in formats:
         if images is None and name in _NEED_IMAGES:
             raise ValueError(f"export format {name!r} needs processed_images, and the prediction has none; mini_npz does without")
+        if missing and name in _NEED_CAMERAS:
+            raise ValueError(
+                f"export format {name!r} needs cameras, and the prediction has no {' and no '.join(missing)}; glb does without"
+            )
     if images is not None and images.dtype != np.uint8:
         raise ValueError(f"processed_images are of type {images.dtype}; they are uint8")
     for name, value, allowed in (

@@ -35,6 +35,10 @@ class ExportOptions:
     edge_threshold: float | None = None
     """Pixels between a near and a far surface, whose depth differs from both by more than this share, become no points; 0.05 is a good
     value, None keeps them, as the official export does."""
+    sparse_max_points: int = 100_000
+    """At most so many points are written into sparse models: `colmap`, `nerfstudio`."""
+    track_tolerance: float = 0.01
+    """In sparse models, views see the same point where its depth and theirs differ by at most this share."""
     show_cameras: bool = True
     """Whether the cameras are drawn."""
     seed: int = 0
@@ -49,8 +53,11 @@ class ExportOptions:
     """The N pictures at their own size, for formats that name or contain them."""
 
     def __post_init__(self):
-        if self.num_max_points < 1:
-            raise ValueError(f"num_max_points is {self.num_max_points}; it is at least 1")
+        for name in ("num_max_points", "sparse_max_points"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"{name} is {getattr(self, name)}; it is at least 1")
+        if not 0 < self.track_tolerance < 1:
+            raise ValueError(f"track_tolerance is {self.track_tolerance}; it is between 0 and 1, both excluded")
         if not 0 <= self.conf_thresh_percentile <= 100:
             raise ValueError(f"conf_thresh_percentile is {self.conf_thresh_percentile}; it is between 0 and 100")
         one_of("thinning", self.thinning, THINNING)

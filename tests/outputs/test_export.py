@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from da3jax.outputs import FORMATS, check_formats, export
+from da3jax.types import LazyImage
 
 FILES = {
     "npz": ["exports/npz/results.npz"],
@@ -16,6 +17,8 @@ FILES = {
     "depth_png16": ["depth_png16/0000.png", "depth_png16/0001.png", "depth_png16/scale.json"],
     "glb": ["scene.glb"],
     "ply": ["points.ply"],
+    "colmap": [f"colmap/sparse/0/{name}.bin" for name in ("cameras", "images", "points3D")],
+    "nerfstudio": ["nerfstudio/sparse_pc.ply", "nerfstudio/transforms.json"],
 }
 
 
@@ -115,6 +118,9 @@ def test_a_folder_that_cannot_be_written_is_refused_first(prediction, tmp_path):
     ("options", "message"),
     [
         ({"num_max_points": 0}, "^num_max_points is 0; it is at least 1$"),
+        ({"sparse_max_points": 0}, "^sparse_max_points is 0; it is at least 1$"),
+        ({"track_tolerance": 0}, "^track_tolerance is 0; it is between 0 and 1, both excluded$"),
+        ({"track_tolerance": 1.0}, "^track_tolerance is 1.0; it is between 0 and 1, both excluded$"),
         ({"conf_thresh_percentile": 101}, "^conf_thresh_percentile is 101; it is between 0 and 100$"),
         ({"conf_thresh_percentile": float("nan")}, "^conf_thresh_percentile is nan; it is between 0 and 100$"),
         ({"thinning": "voxels"}, "^thinning 'voxels' is unknown; it is one of voxel, random; did you mean 'voxel'[?]$"),
@@ -149,4 +155,28 @@ def test_an_option_out_of_range_is_refused(prediction, tmp_path, options, messag
 def test_a_prediction_that_does_not_fit_together_is_refused(prediction, tmp_path, changes, message):
     with pytest.raises(ValueError, match=message):
         export(dataclasses.replace(prediction, **changes), "glb", tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize("name", ["colmap", "nerfstudio"])
+@pytest.mark.parametrize(
+    ("missing", "said"),
+    [
+        (["extrinsics"], "no extrinsics"),
+        (["intrinsics"], "no intrinsics"),
+        (["intrinsics", "extrinsics"], "no intrinsics and no extrinsics"),
+    ],
+)
+def test_a_format_that_is_its_cameras_needs_them(prediction, tmp_path, name, missing, said):
+    bare = dataclasses.replace(prediction, **dict.fromkeys(missing))
+    message = f"^export format '{name}' needs cameras, and the prediction has {said}; glb does without$"
+    with pytest.raises(ValueError, match=message):
+        export(bare, f"mini_npz-{name}", tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+
+
+def test_as_many_pictures_as_views_are_wanted(prediction, tmp_path):
+    images = [LazyImage("a.png", lambda: prediction.processed_images[0])]
+    with pytest.raises(ValueError, match=r"^images are 1 beside a prediction of 2 views; there is one picture a view$"):
+        export(prediction, "npz", tmp_path / "out", images=images)
     assert not (tmp_path / "out").exists()
