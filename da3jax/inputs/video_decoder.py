@@ -33,9 +33,9 @@ _MATRICES = {1: "ITU709", 4: "FCC", 5: "ITU601", 6: "ITU601", 7: "SMPTE240M", 9:
 class FrameDecoder:
     """Decodes frames of one video when they are asked for.
 
-    It holds the file open, the frame at which it stands, and at most `_KEPT` frames that it passed on its way to one that another thread
-    asked for first. A frame that it has passed for good is found by going back to the keyframe before it. When the last of the wanted
-    frames has been read, the file is closed, until it is asked again.
+    It holds the file open, the frame at which it stands, and at most `_KEPT` frames that nobody has read yet and that it passed on its way
+    to one that another thread asked for first. Any other is found by going back to the keyframe before it. When the last of the wanted
+    frames has been read, the file is closed, until a frame is asked for again.
     """
 
     def __init__(self, path: pathlib.Path, timeline: Timeline, wanted: Iterable[int]):
@@ -64,30 +64,32 @@ class FrameDecoder:
             except BaseException:
                 self._close()  # whatever state it is in, the next reader begins afresh
                 raise
+            self._unread.discard(time)
             if time == self._wanted[-1] and not self._passed:
                 self._close()
             return picture
 
     def _close(self) -> None:
-        """Lets go of the file and of all frames."""
+        """Lets go of the file and of all frames; reading may begin anew."""
         if self._container is not None:
             self._container.close()
         self._container = self._stream = None
         self._frames: Iterator[tuple[int, av.VideoFrame]] | None = None
         self._last: av.VideoFrame | None = None  # the one at which the decoder stands
-        self._at = 0  # its time
+        self._at = self._timeline.shown[0] - 1  # its time
+        self._unread = set(self._wanted)
         self._passed: dict[int, av.VideoFrame] = {}
 
     def _frame(self, time: int) -> av.VideoFrame:
         if time in self._passed:
             return self._passed.pop(time)
-        if not self._lies_ahead(time):
+        if self._frames is None or not self._lies_ahead(time):
             self._jump(time)
         for at, frame in self._frames:
             before, self._last, self._at = self._last, frame, at
             if at == time:
                 return frame
-            if _between(self._wanted, at - 1, at + 1):
+            if at in self._unread:
                 self._passed[at] = frame
                 if len(self._passed) > _KEPT:
                     del self._passed[next(iter(self._passed))]
@@ -99,11 +101,11 @@ class FrameDecoder:
         return self._instead(time, last)
 
     def _lies_ahead(self, time: int) -> bool:
-        """Whether decoding on is the way to the frame at `time`: it has not been passed, and a jump to a keyframe would save little.
+        """Whether decoding on is the way to the frame at `time`: it has not been passed, and a jump to a keyframe saves too little.
 
         A jump loses the frames in between; so it is made only if none of them is wanted, or more than could be kept.
         """
-        if self._frames is None or time <= self._at:
+        if time <= self._at:
             return False
         keyframe = self._timeline.keyframes[max(0, bisect.bisect_right(self._timeline.keyframes, time) - 1)]
         skipped, lost = (_between(times, self._at, keyframe) for times in (self._timeline.shown, self._wanted))
@@ -114,9 +116,10 @@ class FrameDecoder:
         from av.error import FFmpegError
 
         self._frames, opened = None, self._container is None
+        nearest = bisect.bisect_right(self._timeline.keyframes, time) - 1
         if opened:
             self._container, self._stream = open_video(self._path)
-        nearest = bisect.bisect_right(self._timeline.keyframes, time) - 1
+            nearest = 0 if self._lies_ahead(time) else nearest
         for index in (nearest, nearest - 1):
             if index > 0:
                 opened = False
