@@ -10,9 +10,11 @@ import numpy as np
 
 from da3jax.outputs.atomic import check_writable
 from da3jax.outputs.depth_vis import write_depth_vis
+from da3jax.outputs.feat_vis import check_features, write_feat_vis
 from da3jax.outputs.glb import write_glb
 from da3jax.outputs.npz import write_mini_npz, write_npz
 from da3jax.outputs.options import ExportOptions
+from da3jax.outputs.video import write_video
 from da3jax.schema import one_of
 from da3jax.types import Prediction
 
@@ -23,12 +25,14 @@ _WRITERS = {
     "mini_npz": write_mini_npz,
     "depth_vis": write_depth_vis,
     "glb": write_glb,
+    "video": write_video,
+    "feat_vis": write_feat_vis,
 }
 
 FORMATS = tuple(_WRITERS)
 """Names that `export_format` accepts, several joined by hyphens."""
 
-_NEED_IMAGES = ("npz", "depth_vis", "glb")
+_NEED_IMAGES = ("npz", "depth_vis", "glb", "video")
 
 
 def check_formats(export_format: str) -> list[str]:
@@ -54,6 +58,8 @@ def export(prediction: Prediction, export_format: str, export_dir: str | pathlib
     | `mini_npz`  | `exports/mini_npz/results.npz` | the same without images and features                |
     | `depth_vis` | `depth_vis/0000.jpg`, ...      | a photograph beside its coloured inverse depth      |
     | `glb`       | `scene.glb`                    | coloured points and camera frusta (see `write_glb`) |
+    | `video`     | `video/depth.mp4`, `video/side_by_side.mp4` | coloured depth on one scale, alone and beside the photographs |
+    | `feat_vis`  | `feat_vis/layer_I/0000.png`, ..., `feat_vis/layer_I.mp4` | a photograph beside its features' principal components |
 
     Options, shapes and the folder are checked before the first file is written. Each file is written whole or not at all, and
     nothing in the folder is touched but the files written.
@@ -87,6 +93,8 @@ def _check_prediction(prediction: Prediction, formats: list[str]) -> None:
     for name in formats:
         if images is None and name in _NEED_IMAGES:
             raise ValueError(f"export format {name!r} needs processed_images, and the prediction has none; mini_npz does without")
+    if "feat_vis" in formats:
+        check_features(prediction)
     if images is not None and images.dtype != np.uint8:
         raise ValueError(f"processed_images are of type {images.dtype}; they are uint8")
     for name, value, allowed in (

@@ -24,6 +24,10 @@ class ExportOptions:
     """Whether the cameras are drawn."""
     seed: int = 0
     """Chooses the points that are kept."""
+    video_fps: float = 15.0
+    """Views a second in videos of depth."""
+    feat_vis_fps: float = 15.0
+    """Views a second in videos of features."""
     images: Sequence[LazyImage] | None = None
     """The N pictures at their own size, for formats that name or contain them."""
 
@@ -32,3 +36,7 @@ class ExportOptions:
             raise ValueError(f"num_max_points is {self.num_max_points}; it is at least 1")
         if not 0 <= self.conf_thresh_percentile <= 100:
             raise ValueError(f"conf_thresh_percentile is {self.conf_thresh_percentile}; it is between 0 and 100")
+        for name in ("video_fps", "feat_vis_fps"):
+            fps = getattr(self, name)
+            if not 0.1 <= fps <= 1000:
+                raise ValueError(f"{name} is {fps}; it is in frames a second, between 0.1 and 1000")

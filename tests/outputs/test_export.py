@@ -14,7 +14,15 @@ FILES = {
     "mini_npz": ["exports/mini_npz/results.npz"],
     "depth_vis": ["depth_vis/0000.jpg", "depth_vis/0001.jpg"],
     "glb": ["scene.glb"],
+    "video": ["video/depth.mp4", "video/side_by_side.mp4"],
+    "feat_vis": ["feat_vis/layer_2/0000.png", "feat_vis/layer_2/0001.png", "feat_vis/layer_2.mp4"],
 }
+
+
+@pytest.fixture
+def prediction(prediction):
+    features = np.random.default_rng(3).normal(size=(2, 2, 3, 8)).astype(np.float32)
+    return dataclasses.replace(prediction, aux={"feat_layer_2": features})
 
 
 def files(folder):
@@ -27,7 +35,7 @@ def test_formats_are_split_at_hyphens_and_counted_once():
 
 
 def test_an_unknown_format_is_refused_with_the_closest_and_nothing_is_written(prediction, tmp_path):
-    message = "^export format 'depth_viz' is unknown; it is one of npz, mini_npz, depth_vis, glb; did you mean 'depth_vis'[?]$"
+    message = "^export format 'depth_viz' is unknown; it is one of npz, mini_npz, depth_vis, glb, .*; did you mean 'depth_vis'[?]$"
     with pytest.raises(ValueError, match=message):
         export(prediction, "npz-depth_viz", tmp_path / "out")
     assert not (tmp_path / "out").exists()
@@ -35,7 +43,7 @@ def test_an_unknown_format_is_refused_with_the_closest_and_nothing_is_written(pr
 
 def test_no_format_is_refused():
     with pytest.raises(
-        ValueError, match=r"^export_format is empty; it is one or more of npz, mini_npz, depth_vis, glb, joined by hyphens$"
+        ValueError, match=r"^export_format is empty; it is one or more of npz, mini_npz, depth_vis, glb, .*, joined by hyphens$"
     ):
         check_formats("")
     with pytest.raises(ValueError, match="export format '' is unknown"):
@@ -45,7 +53,8 @@ def test_no_format_is_refused():
 @pytest.mark.parametrize("name", FORMATS)
 def test_each_format_writes_its_files_and_says_which(prediction, tmp_path, name):
     paths = export(prediction, name, str(tmp_path))
-    assert [str(path.relative_to(tmp_path)) for path in paths] == FILES[name] == sorted(files(tmp_path))
+    assert [str(path.relative_to(tmp_path)) for path in paths] == FILES[name]
+    assert sorted(FILES[name]) == sorted(files(tmp_path))
 
 
 def test_the_same_prediction_gives_the_same_bytes_and_other_files_stay(prediction, tmp_path):
@@ -115,6 +124,8 @@ def test_a_folder_that_cannot_be_written_is_refused_first(prediction, tmp_path):
     ("options", "message"),
     [
         ({"num_max_points": 0}, "^num_max_points is 0; it is at least 1$"),
+        ({"video_fps": 0}, "^video_fps is 0; it is in frames a second, between 0.1 and 1000$"),
+        ({"feat_vis_fps": float("nan")}, "^feat_vis_fps is nan; it is in frames a second, between 0.1 and 1000$"),
         ({"conf_thresh_percentile": 101}, "^conf_thresh_percentile is 101; it is between 0 and 100$"),
         ({"conf_thresh_percentile": float("nan")}, "^conf_thresh_percentile is nan; it is between 0 and 100$"),
     ],
