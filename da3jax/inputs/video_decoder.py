@@ -77,6 +77,7 @@ class FrameDecoder:
         self._frames: Iterator[tuple[int, av.VideoFrame]] | None = None
         self._last: av.VideoFrame | None = None  # the one at which the decoder stands
         self._at = self._timeline.shown[0] - 1  # its time
+        self._searched = False  # whether decoding began at a keyframe that was searched for, not at the file's beginning
         self._unread = set(self._wanted)
         self._passed: dict[int, av.VideoFrame] = {}
 
@@ -85,6 +86,16 @@ class FrameDecoder:
             return self._passed.pop(time)
         if self._frames is None or not self._lies_ahead(time):
             self._jump(time)
+        frame = self._decode_to(time)
+        if frame is None and self._searched:  # some keyframes show nothing before a second or two is decoded (intra refresh)
+            self._jump(time, search=False)
+            frame = self._decode_to(time)
+        if frame is None and self._last is None:
+            raise OSError(f"{self._path}: no frame can be decoded at {self._seconds(time):.3f} seconds; the file is damaged there")
+        return self._instead(time, self._last) if frame is None else frame
+
+    def _decode_to(self, time: int) -> av.VideoFrame | None:
+        """The frame at `time`, or the one before it where it is not there; None where none comes before it either."""
         for at, frame in self._frames:
             before, self._last, self._at = self._last, frame, at
             if at == time:
@@ -94,11 +105,10 @@ class FrameDecoder:
                 if len(self._passed) > _KEPT:
                     del self._passed[next(iter(self._passed))]
             if at > time:
-                return self._instead(time, before or frame)
-        last, self._frames = self._last, None
-        if last is None:
-            raise OSError(f"{self._path}: no frame can be decoded at {self._seconds(time):.3f} seconds; the file is damaged there")
-        return self._instead(time, last)
+                break
+        else:
+            before, self._frames = self._last, None
+        return None if before is None else self._instead(time, before)
 
     def _lies_ahead(self, time: int) -> bool:
         """Whether decoding on is the way to the frame at `time`: it has not been passed, and a jump to a keyframe saves too little.
@@ -111,22 +121,24 @@ class FrameDecoder:
         skipped, lost = (_between(times, self._at, keyframe) for times in (self._timeline.shown, self._wanted))
         return skipped <= _WORTH_A_JUMP or 0 < lost <= _KEPT
 
-    def _jump(self, time: int) -> None:
-        """Places the decoder at a keyframe from which the frame at `time` is reached: the nearest, where the file allows it."""
+    def _jump(self, time: int, search: bool = True) -> None:
+        """Places the decoder at a keyframe from which the frame at `time` is reached: with `search` the nearest, if the file allows it."""
         from av.error import FFmpegError
 
         self._frames, opened = None, self._container is None
         nearest = bisect.bisect_right(self._timeline.keyframes, time) - 1
         if opened:
             self._container, self._stream = open_video(self._path)
-            nearest = 0 if self._lies_ahead(time) else nearest
+            search &= not self._lies_ahead(time)
+        self._searched = search
         for index in (nearest, nearest - 1):
-            if index > 0:
+            if search and index > 0:
                 opened = False
                 with contextlib.suppress(FFmpegError):
                     self._container.seek(self._timeline.keyframes[index], stream=self._stream)
                     if self._begin(time):
                         return
+        self._searched = False
         if not opened:
             self._container.close()
             self._container, self._stream = open_video(self._path)

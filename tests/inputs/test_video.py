@@ -117,6 +117,16 @@ def test_frames_that_are_stored_in_another_order_than_shown_are_found(tmp_path, 
         np.testing.assert_array_equal(images[index].read(), truth[index])
 
 
+def test_a_picture_that_is_refreshed_bit_by_bit_is_found(tmp_path):
+    # Its keyframes are no pictures by themselves: from one on, the decoder shows nothing for a while.
+    path = write_video(tmp_path / "a.mp4", frames_of(60, 48, 64), codec="libx264", options={"intra-refresh": "1", "g": "12", "bf": "0"})
+    truth = decoded(path)
+    images = video_frames(path, fps=None)
+    for index in (55, 3, 30, 31, 12, 13, 59):
+        assert np.abs(images[index].read().astype(int) - truth[index]).max() <= 2
+    assert len(truth) == 60
+
+
 def test_in_order_the_video_is_decoded_once(three_seconds, frames):
     images = video_frames(three_seconds, fps=None)
     assert indices(images, frames) == list(range(30))
@@ -374,6 +384,15 @@ def test_a_video_of_which_nothing_can_be_decoded_is_refused_when_it_is_read(tmp_
     path.write_bytes(content)
     with pytest.raises(OSError, match=r"a.mkv: no frame can be decoded at 0.000 seconds; the file is damaged there$"):
         video_frames(path)[0].read()
+
+
+def test_where_the_first_frame_cannot_be_decoded_it_is_the_one_after(tmp_path):
+    frames = frames_of(3)
+    path = write_video(tmp_path / "a.mkv", frames, codec="ffv1", options={"g": "1"})
+    with av.open(str(path)) as container:
+        packet = bytes(next(container.demux(video=0)))
+    path.write_bytes(path.read_bytes().replace(packet, bytes([255]) * len(packet)))
+    assert indices(video_frames(path, fps=None), frames) == [1, 1, 2]
 
 
 def test_a_file_that_goes_away_is_one_sentence_and_the_next_reading_begins_afresh(tmp_path, three_seconds, frames):
