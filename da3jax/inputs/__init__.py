@@ -4,6 +4,7 @@ from da3jax.inputs.cameras import check_extrinsics, check_intrinsics
 from da3jax.inputs.exif import intrinsics_from_exif
 from da3jax.inputs.images import lazy_images, list_images, read_image, several
 from da3jax.inputs.preprocess import preprocess
+from da3jax.inputs.video import video_frames
 
 __all__ = [
     "check_extrinsics",
@@ -14,4 +15,5 @@ __all__ = [
     "preprocess",
     "read_image",
     "several",
+    "video_frames",
 ]

@@ -12,11 +12,13 @@ from da3jax.outputs.atomic import check_writable
 from da3jax.outputs.colmap import write_colmap
 from da3jax.outputs.depth_png16 import write_depth_png16
 from da3jax.outputs.depth_vis import write_depth_vis
+from da3jax.outputs.feat_vis import check_features, write_feat_vis
 from da3jax.outputs.glb import write_glb
 from da3jax.outputs.nerfstudio import write_nerfstudio
 from da3jax.outputs.npz import write_mini_npz, write_npz
 from da3jax.outputs.options import ExportOptions
 from da3jax.outputs.ply import write_ply
+from da3jax.outputs.video import write_video
 from da3jax.schema import one_of
 from da3jax.types import Prediction
 
@@ -31,12 +33,14 @@ _WRITERS = {
     "ply": write_ply,
     "colmap": write_colmap,
     "nerfstudio": write_nerfstudio,
+    "video": write_video,
+    "feat_vis": write_feat_vis,
 }
 
 FORMATS = tuple(_WRITERS)
 """Names that `export_format` accepts, several joined by hyphens."""
 
-_NEED_IMAGES = ("npz", "depth_vis", "glb", "ply", "colmap", "nerfstudio")
+_NEED_IMAGES = ("npz", "depth_vis", "glb", "ply", "colmap", "nerfstudio", "video")
 _NEED_CAMERAS = ("colmap", "nerfstudio")
 
 
@@ -67,6 +71,8 @@ def export(prediction: Prediction, export_format: str, export_dir: str | pathlib
     | `ply`        | `points.ply`                               | the same points, without cameras (see `write_ply`)         |
     | `colmap`     | `colmap/sparse/0/*.bin`, `colmap/images/`  | cameras, points with tracks, pictures (see `write_colmap`) |
     | `nerfstudio` | `nerfstudio/transforms.json` and beside it | cameras, points and pictures (see `write_nerfstudio`)      |
+    | `video`     | `video/depth.mp4`, `video/side_by_side.mp4` | coloured depth on one scale, alone and beside the photographs |
+    | `feat_vis`  | `feat_vis/layer_I/0000.png`, ..., `feat_vis/layer_I.mp4` | a photograph beside its features' principal components |
 
     Options, shapes and the folder are checked before the first file is written. Each file is written whole or not at all, and
     nothing in the folder is touched but the files written.
@@ -110,6 +116,8 @@ def _check_prediction(prediction: Prediction, formats: list[str]) -> None:
             raise ValueError(
                 f"export format {name!r} needs cameras, and the prediction has no {' and no '.join(missing)}; glb does without"
             )
+    if "feat_vis" in formats:
+        check_features(prediction)
     if images is not None and images.dtype != np.uint8:
         raise ValueError(f"processed_images are of type {images.dtype}; they are uint8")
     for name, value, allowed in (

@@ -49,6 +49,10 @@ class ExportOptions:
     """Whether the values of the colours stand beside coloured depth."""
     depth_vis_shared_scale: bool = False
     """Whether all views are coloured by one scale; otherwise each by its own, which shows more."""
+    video_fps: float = 15.0
+    """Views a second in videos of depth."""
+    feat_vis_fps: float = 15.0
+    """Views a second in videos of features."""
     images: Sequence[LazyImage] | None = None
     """The N pictures at their own size, for formats that name or contain them."""
 
@@ -65,3 +69,7 @@ class ExportOptions:
             value = getattr(self, name)
             if value is not None and not 0 < value < math.inf:
                 raise ValueError(f"{name} is {value}; it is a positive number, or None")
+        for name in ("video_fps", "feat_vis_fps"):
+            fps = getattr(self, name)
+            if not 0.1 <= fps <= 1000:
+                raise ValueError(f"{name} is {fps}; it is in frames a second, between 0.1 and 1000")

@@ -19,7 +19,15 @@ FILES = {
     "ply": ["points.ply"],
     "colmap": [f"colmap/sparse/0/{name}.bin" for name in ("cameras", "images", "points3D")],
     "nerfstudio": ["nerfstudio/sparse_pc.ply", "nerfstudio/transforms.json"],
+    "video": ["video/depth.mp4", "video/side_by_side.mp4"],
+    "feat_vis": ["feat_vis/layer_2/0000.png", "feat_vis/layer_2/0001.png", "feat_vis/layer_2.mp4"],
 }
+
+
+@pytest.fixture
+def prediction(prediction):
+    features = np.random.default_rng(3).normal(size=(2, 2, 3, 8)).astype(np.float32)
+    return dataclasses.replace(prediction, aux={"feat_layer_2": features})
 
 
 def files(folder):
@@ -48,7 +56,8 @@ def test_no_format_is_refused():
 @pytest.mark.parametrize("name", FORMATS)
 def test_each_format_writes_its_files_and_says_which(prediction, tmp_path, name):
     paths = export(prediction, name, str(tmp_path))
-    assert [str(path.relative_to(tmp_path)) for path in paths] == FILES[name] == sorted(files(tmp_path))
+    assert [str(path.relative_to(tmp_path)) for path in paths] == FILES[name]
+    assert sorted(FILES[name]) == sorted(files(tmp_path))
 
 
 def test_the_same_prediction_gives_the_same_bytes_and_other_files_stay(prediction, tmp_path):
@@ -121,6 +130,8 @@ def test_a_folder_that_cannot_be_written_is_refused_first(prediction, tmp_path):
         ({"sparse_max_points": 0}, "^sparse_max_points is 0; it is at least 1$"),
         ({"track_tolerance": 0}, "^track_tolerance is 0; it is between 0 and 1, both excluded$"),
         ({"track_tolerance": 1.0}, "^track_tolerance is 1.0; it is between 0 and 1, both excluded$"),
+        ({"video_fps": 0}, "^video_fps is 0; it is in frames a second, between 0.1 and 1000$"),
+        ({"feat_vis_fps": float("nan")}, "^feat_vis_fps is nan; it is in frames a second, between 0.1 and 1000$"),
         ({"conf_thresh_percentile": 101}, "^conf_thresh_percentile is 101; it is between 0 and 100$"),
         ({"conf_thresh_percentile": float("nan")}, "^conf_thresh_percentile is nan; it is between 0 and 100$"),
         ({"thinning": "voxels"}, "^thinning 'voxels' is unknown; it is one of voxel, random; did you mean 'voxel'[?]$"),
