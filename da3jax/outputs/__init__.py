@@ -11,6 +11,7 @@ import numpy as np
 from da3jax.outputs.atomic import check_writable
 from da3jax.outputs.depth_vis import write_depth_vis
 from da3jax.outputs.glb import write_glb
+from da3jax.outputs.gs_ply import write_gs_ply
 from da3jax.outputs.npz import write_mini_npz, write_npz
 from da3jax.outputs.options import ExportOptions
 from da3jax.schema import one_of
@@ -23,12 +24,16 @@ _WRITERS = {
     "mini_npz": write_mini_npz,
     "depth_vis": write_depth_vis,
     "glb": write_glb,
+    "gs_ply": write_gs_ply,
 }
 
 FORMATS = tuple(_WRITERS)
 """Names that `export_format` accepts, several joined by hyphens."""
 
 _NEED_IMAGES = ("npz", "depth_vis", "glb")
+
+_GAUSSIAN_SHAPES = {"means": (3,), "scales": (3,), "rotations": (4,), "harmonics": (3, 9), "opacities": ()}
+"""Behind (N, H, W)."""
 
 
 def check_formats(export_format: str) -> list[str]:
@@ -51,9 +56,10 @@ def export(prediction: Prediction, export_format: str, export_dir: str | pathlib
     | format      | file below `export_dir`        | what it holds                                       |
     |-------------|--------------------------------|-----------------------------------------------------|
     | `npz`       | `exports/npz/results.npz`      | every field of the prediction but points            |
-    | `mini_npz`  | `exports/mini_npz/results.npz` | the same without images and features                |
+    | `mini_npz`  | `exports/mini_npz/results.npz` | the same without images, features and Gaussians     |
     | `depth_vis` | `depth_vis/0000.jpg`, ...      | a photograph beside its coloured inverse depth      |
     | `glb`       | `scene.glb`                    | coloured points and camera frusta (see `write_glb`) |
+    | `gs_ply`    | `gs_ply/0000.ply`              | 3D Gaussians (see `write_gs_ply`)                   |
 
     Options, shapes and the folder are checked before the first file is written. Each file is written whole or not at all, and
     nothing in the folder is touched but the files written.
@@ -83,7 +89,9 @@ def _check_prediction(prediction: Prediction, formats: list[str]) -> None:
     shape = prediction.depth.shape
     if len(shape) != 3 or 0 in shape:
         raise ValueError(f"depth has the shape {shape}; it is (N, H, W), none of them 0")
-    images = prediction.processed_images
+    images, gaussians = prediction.processed_images, prediction.gaussians
+    if "gs_ply" in formats and gaussians is None:
+        raise ValueError("export format 'gs_ply' needs Gaussians, and the prediction has none; infer_gs=True of inference computes them")
     for name in formats:
         if images is None and name in _NEED_IMAGES:
             raise ValueError(f"export format {name!r} needs processed_images, and the prediction has none; mini_npz does without")
@@ -97,6 +105,7 @@ def _check_prediction(prediction: Prediction, formats: list[str]) -> None:
         ("intrinsics", prediction.intrinsics, [(shape[0], 3, 3)]),
         ("from_image", prediction.from_image, [(shape[0], 3, 3)]),
         ("image_sizes", prediction.image_sizes, [(shape[0], 2)]),
+        *((f"gaussians.{name}", getattr(gaussians, name, None), [(*shape, *tail)]) for name, tail in _GAUSSIAN_SHAPES.items()),
     ):
         if value is not None and value.shape not in allowed:
             raise ValueError(f"{name} has the shape {value.shape}; beside a depth of {shape} it is {' or '.join(map(str, allowed))}")

@@ -8,13 +8,21 @@ import numpy as np
 import pytest
 
 from da3jax.outputs import FORMATS, check_formats, export
+from da3jax.types import Gaussians
 
 FILES = {
     "npz": ["exports/npz/results.npz"],
     "mini_npz": ["exports/mini_npz/results.npz"],
     "depth_vis": ["depth_vis/0000.jpg", "depth_vis/0001.jpg"],
     "glb": ["scene.glb"],
+    "gs_ply": ["gs_ply/0000.ply"],
 }
+
+
+@pytest.fixture
+def prediction(with_gaussians):
+    """What every format can be made of."""
+    return with_gaussians
 
 
 def files(folder):
@@ -27,7 +35,7 @@ def test_formats_are_split_at_hyphens_and_counted_once():
 
 
 def test_an_unknown_format_is_refused_with_the_closest_and_nothing_is_written(prediction, tmp_path):
-    message = "^export format 'depth_viz' is unknown; it is one of npz, mini_npz, depth_vis, glb; did you mean 'depth_vis'[?]$"
+    message = "^export format 'depth_viz' is unknown; it is one of npz, mini_npz, depth_vis, glb, gs_ply; did you mean 'depth_vis'[?]$"
     with pytest.raises(ValueError, match=message):
         export(prediction, "npz-depth_viz", tmp_path / "out")
     assert not (tmp_path / "out").exists()
@@ -35,7 +43,7 @@ def test_an_unknown_format_is_refused_with_the_closest_and_nothing_is_written(pr
 
 def test_no_format_is_refused():
     with pytest.raises(
-        ValueError, match=r"^export_format is empty; it is one or more of npz, mini_npz, depth_vis, glb, joined by hyphens$"
+        ValueError, match=r"^export_format is empty; it is one or more of npz, mini_npz, depth_vis, glb, gs_ply, joined by hyphens$"
     ):
         check_formats("")
     with pytest.raises(ValueError, match="export format '' is unknown"):
@@ -140,6 +148,10 @@ def test_an_option_out_of_range_is_refused(prediction, tmp_path, options, messag
         ({"sky": np.zeros((1, 20, 30), bool)}, r"^sky has the shape \(1, 20, 30\)"),
         ({"extrinsics": np.zeros((2, 3, 3))}, r"^extrinsics has the shape .* it is \(2, 3, 4\) or \(2, 4, 4\)$"),
         ({"intrinsics": np.zeros((3, 3))}, r"^intrinsics has the shape .* it is \(2, 3, 3\)$"),
+        (
+            {"gaussians": Gaussians(*np.ones((4, 2, 20, 30, 3)), np.ones((2, 20, 30)))},
+            r"^gaussians.rotations has the shape \(2, 20, 30, 3\); beside a depth of \(2, 20, 30\) it is \(2, 20, 30, 4\)$",
+        ),
     ],
 )
 def test_a_prediction_that_does_not_fit_together_is_refused(prediction, tmp_path, changes, message):
