@@ -186,6 +186,8 @@ class DepthAnything3:
         extrinsics: Sequence[np.ndarray | None] | np.ndarray | None = None,
         intrinsics: Sequence[np.ndarray | None] | np.ndarray | None = None,
         align_to_input_ext_scale: bool = True,
+        infer_gs: bool = False,
+        official_gs: bool = False,
         use_ray_pose: bool = False,
         ref_view_strategy: str = REF_VIEW_STRATEGIES[0],
         process_res: int | None = None,
@@ -226,6 +228,10 @@ class DepthAnything3:
             extrinsics: (N, 3 or 4, 4) world-to-camera with OpenCV axes; or a list of such matrices, None for a view without.
             intrinsics: (N, 3, 3) in pixels of the upright images at their own size; or a list, None for a view without.
             align_to_input_ext_scale: False leaves depth and rays as the network has them and brings the known cameras into its world.
+            infer_gs: whether `Prediction.gaussians` is computed, by networks that have a head for it: in the world of depth and cameras.
+                `gs_ply` in `export_format` asks for it, too.
+            official_gs: whether the Gaussians are the official code's, for comparison, with the faults that
+                `da3jax.geometry.gaussians_from_raw` names, and in the network's own world, whatever the rest is brought to.
             use_ray_pose: cameras are fitted to the rays (`da3jax.geometry.cameras_from_rays`) instead of decoded from the special token.
             ref_view_strategy: how the view whose frame is the world is chosen, from three views on.
             process_res: pixels of the side that `process_res_method` names; None is the network's own, 504 for all that are released.
@@ -252,7 +258,7 @@ class DepthAnything3:
         """
         writes = jax.process_index() == 0
         if export_dir is not None:
-            formats.check_formats(export_format)
+            infer_gs = infer_gs or "gs_ply" in formats.check_formats(export_format)
             options = {"conf_thresh_percentile": conf_thresh_percentile, "num_max_points": num_max_points, "show_cameras": show_cameras}
             options |= export_kwargs or {}
             formats.ExportOptions(**options)
@@ -281,6 +287,8 @@ class DepthAnything3:
             export_feat_layers=export_feat_layers,
             independent=independent,
             align_to_input_ext_scale=align_to_input_ext_scale,
+            infer_gs=infer_gs,
+            official_gs=official_gs,
             as_numpy=as_numpy,
             mesh=self.mesh,
         )
@@ -314,8 +322,8 @@ class DepthAnything3:
             width: likewise.
             extrinsics: whether they will be given, for all views.
             intrinsics: likewise; or read from EXIF, for a metric network.
-            **options: those of `inference` that a program is made for: `align_to_input_ext_scale`, `use_ray_pose`, `ref_view_strategy`,
-                `independent`, `outputs`, `export_feat_layers`.
+            **options: those of `inference` that a program is made for: `align_to_input_ext_scale`, `infer_gs`, `official_gs`,
+                `use_ray_pose`, `ref_view_strategy`, `independent`, `outputs`, `export_feat_layers`.
 
         Returns:
             Seconds that it took.

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from da3jax.outputs import FORMATS, check_formats, export
-from da3jax.types import LazyImage
+from da3jax.types import Gaussians, LazyImage
 
 FILES = {
     "npz": ["exports/npz/results.npz"],
@@ -21,13 +21,15 @@ FILES = {
     "nerfstudio": ["nerfstudio/sparse_pc.ply", "nerfstudio/transforms.json"],
     "video": ["video/depth.mp4", "video/side_by_side.mp4"],
     "feat_vis": ["feat_vis/layer_2/0000.png", "feat_vis/layer_2/0001.png", "feat_vis/layer_2.mp4"],
+    "gs_ply": ["gs_ply/0000.ply"],
 }
 
 
 @pytest.fixture
-def prediction(prediction):
+def prediction(with_gaussians):
+    """What every format can be made of."""
     features = np.random.default_rng(3).normal(size=(2, 2, 3, 8)).astype(np.float32)
-    return dataclasses.replace(prediction, aux={"feat_layer_2": features})
+    return dataclasses.replace(with_gaussians, aux={"feat_layer_2": features})
 
 
 def files(folder):
@@ -161,6 +163,10 @@ def test_an_option_out_of_range_is_refused(prediction, tmp_path, options, messag
         ({"sky": np.zeros((1, 20, 30), bool)}, r"^sky has the shape \(1, 20, 30\)"),
         ({"extrinsics": np.zeros((2, 3, 3))}, r"^extrinsics has the shape .* it is \(2, 3, 4\) or \(2, 4, 4\)$"),
         ({"intrinsics": np.zeros((3, 3))}, r"^intrinsics has the shape .* it is \(2, 3, 3\)$"),
+        (
+            {"gaussians": Gaussians(*np.ones((4, 2, 20, 30, 3)), np.ones((2, 20, 30)))},
+            r"^gaussians.rotations has the shape \(2, 20, 30, 3\); beside a depth of \(2, 20, 30\) it is \(2, 20, 30, 4\)$",
+        ),
     ],
 )
 def test_a_prediction_that_does_not_fit_together_is_refused(prediction, tmp_path, changes, message):
