@@ -169,7 +169,9 @@ def _text_images(file: BinaryIO) -> Iterator[tuple]:
     lines = _lines(file)
     for line in lines:
         if line and not line.startswith("#"):
-            _, *numbers, camera, name = line.split(maxsplit=9)
+            if len(words := line.split(maxsplit=9)) < 10:
+                raise ValueError(f"the line of an image, {line[:80]!r}, has {len(words)} words and should have 10")
+            _, *numbers, camera, name = words
             values = [float(value) for value in numbers]
             _check_points(next(lines, ""), name)
             yield values[:4], values[4:7], int(camera), name

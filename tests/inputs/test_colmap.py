@@ -126,6 +126,12 @@ def test_text_images_without_lines_for_points_are_refused_rather_than_every_othe
         read_colmap(tmp_path)
 
 
+def test_a_line_of_an_image_that_is_too_short_is_refused(tmp_path):
+    write_text(tmp_path, images="1 1 0 0 0 1 2 7 a.png\n\n")
+    with pytest.raises(ValueError, match=r"images.txt .* \(the line of an image, '1 1 0 0 0 1 2 7 a.png', has 9 words and should have 10"):
+        read_colmap(tmp_path)
+
+
 @pytest.mark.parametrize(
     ("quaternion", "translation"), [("0 0 0 0", "1 2 3"), ("nan 0 0 0", "1 2 3"), ("1 0 0 0", "1 inf 3"), ("1e999 0 0 0", "1 2 3")]
 )
