@@ -73,8 +73,10 @@ def lens(model: str, width: int, height: int, parameters: Sequence[float], where
     one_of(f"the model of {where}", model, MODELS)
     if len(parameters) != parameter_count(model):
         raise ValueError(f"{where} is {model} with {len(parameters)} parameters; it has {parameter_count(model)}")
-    if not np.isfinite(parameters).all():
-        raise ValueError(f"{where} has the parameters {', '.join(f'{value:g}' for value in parameters)}; they should be finite")
+    if not (np.abs(parameters) <= np.finfo(np.float32).max).all():
+        raise ValueError(
+            f"{where} has the parameters {', '.join(f'{value:g}' for value in parameters)}; they should be finite float32 numbers"
+        )
     focals = MODELS[model].focals
     focal, centre, distortion = (*parameters[:focals], *parameters[:focals])[:2], parameters[focals : focals + 2], parameters[focals + 2 :]
     if not 1 <= min(width, height) <= max(width, height) <= _LARGEST_SIDE or min(focal) <= 0:

@@ -28,6 +28,7 @@ _FISHEYE = ("k1", "k2", "k3", "k4")
 _PERSPECTIVES = ("SIMPLE_PINHOLE", "PINHOLE", "SIMPLE_RADIAL", "RADIAL", "OPENCV")
 _LENGTHS = ("w", "h", "fl_x", "fl_y", "cx", "cy", "camera_angle_x", "camera_angle_y", "k1", "k2", "k3", "k4", "p1", "p2")
 _ENDINGS = ("", ".png", ".jpg", ".jpeg", ".JPG", ".PNG")  # of the images that are named without
+_LARGEST = float(np.finfo(np.float32).max)
 _FLIP = np.array([1, -1, -1, 1])  # from OpenCV's camera to OpenGL's
 
 
@@ -133,8 +134,8 @@ def _lens(numbers: Mapping[str, float], fisheye: bool, where: str, picture: Stor
 def _number(value: Any, what: str) -> float:
     if isinstance(value, bool) or not isinstance(value, int | float):
         raise ValueError(f"{what} is of type {type(value).__name__}; it should be a number")
-    if not abs(value) < math.inf or (isinstance(value, int) and value.bit_length() > 1000):
-        raise ValueError(f"{what} is too large; it should be a finite number")
+    if abs(value) > _LARGEST:  # JSON has no NaN
+        raise ValueError(f"{what} is too large; it should be a finite float32 number")
     return float(value)
 
 
