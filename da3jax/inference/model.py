@@ -192,6 +192,7 @@ class DepthAnything3:
         ref_view_strategy: str = REF_VIEW_STRATEGIES[0],
         process_res: int | None = None,
         process_res_method: str = "upper_bound_resize",
+        max_long_side: int | None = None,
         independent: bool = False,
         outputs: Sequence[str] | None = None,
         export_dir: str | pathlib.Path | None = None,
@@ -200,6 +201,7 @@ class DepthAnything3:
         conf_thresh_percentile: float = 40.0,
         num_max_points: int = 1_000_000,
         show_cameras: bool = True,
+        feat_vis_fps: float = 15.0,
         export_kwargs: Mapping[str, Any] | None = None,
         as_numpy: bool = True,
     ) -> Prediction:
@@ -236,15 +238,17 @@ class DepthAnything3:
             ref_view_strategy: how the view whose frame is the world is chosen, from three views on.
             process_res: pixels of the side that `process_res_method` names; None is the network's own, 504 for all that are released.
             process_res_method: `upper_bound_resize` (longest side), `lower_bound_resize` (shortest), or `…_crop`.
+            max_long_side: images whose longer side would have more pixels than this are refused.
             independent: each image is a scene of its own; by default they are views of one scene and see each other.
             outputs: what to compute: `depth` and any of `ray`, `cameras`, `points`, `sky`, `metric_depth` that the network has; by default
                 all. What that takes comes too: cameras where some are known, and with a nested network all that metres are made of.
             export_dir: folder for files in `export_format`; nothing in it is removed.
             export_format: names joined by `-`, out of `da3jax.outputs.FORMATS`.
             export_feat_layers: blocks, from 0, whose features come in `Prediction.aux`.
-            conf_thresh_percentile: for `glb`: points below this percentile of confidence are left out.
-            num_max_points: for `glb`: at most so many points.
-            show_cameras: for `glb`: whether cameras are drawn.
+            conf_thresh_percentile: of `export_kwargs`, as are the next three; they have official names of their own.
+            num_max_points: likewise.
+            show_cameras: likewise.
+            feat_vis_fps: likewise.
             export_kwargs: other fields of `da3jax.outputs.ExportOptions` by name.
             as_numpy: False leaves the result on the device. Otherwise an accelerator sends what it is done with to the host view by view.
 
@@ -258,10 +262,13 @@ class DepthAnything3:
         """
         writes = jax.process_index() == 0
         if export_dir is not None:
-            infer_gs = infer_gs or "gs_ply" in formats.check_formats(export_format)
+            names = formats.check_formats(export_format)
+            infer_gs = infer_gs or "gs_ply" in names
+            if "feat_vis" in names and not export_feat_layers:
+                raise ValueError("export format 'feat_vis' needs features; export_feat_layers names the blocks, such as [2, 3]")
             options = {"conf_thresh_percentile": conf_thresh_percentile, "num_max_points": num_max_points, "show_cameras": show_cameras}
-            options |= export_kwargs or {}
-            formats.ExportOptions(**options)
+            options |= {"feat_vis_fps": feat_vis_fps, **(export_kwargs or {})}
+            formats.export_options(**options)
             if writes:
                 formats.check_writable(export_dir)
         image = several(image)
@@ -277,6 +284,7 @@ class DepthAnything3:
             use_exif=not isinstance(self.config, NestedConfig) and self.config.canonical_focal is not None,
             process_res=self.config.process_res if process_res is None else process_res,
             process_res_method=process_res_method,
+            max_long_side=max_long_side,
         )
         views, task = planned(
             self.config,

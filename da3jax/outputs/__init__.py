@@ -17,13 +17,13 @@ from da3jax.outputs.glb import write_glb
 from da3jax.outputs.gs_ply import write_gs_ply
 from da3jax.outputs.nerfstudio import write_nerfstudio
 from da3jax.outputs.npz import write_mini_npz, write_npz
-from da3jax.outputs.options import ExportOptions
+from da3jax.outputs.options import ExportOptions, export_options
 from da3jax.outputs.ply import write_ply
 from da3jax.outputs.video import write_video
 from da3jax.schema import one_of
 from da3jax.types import Prediction
 
-__all__ = ["FORMATS", "ExportOptions", "check_formats", "check_writable", "export"]
+__all__ = ["FORMATS", "ExportOptions", "check_formats", "check_writable", "export", "export_options"]
 
 _WRITERS = {
     "npz": write_npz,
@@ -93,11 +93,11 @@ def export(prediction: Prediction, export_format: str, export_dir: str | pathlib
         The files written, in the order of the formats.
 
     Raises:
-        ValueError: an unknown format, an option out of its range, or a prediction that a format cannot be made of.
+        ValueError: an unknown format or option, an option out of its range, or a prediction that a format cannot be made of.
         OSError: the folder or a file cannot be written.
     """
     names = check_formats(export_format)
-    chosen = ExportOptions(**options)
+    chosen = export_options(**options)
     prediction = jax.tree.map(np.asarray, prediction)
     _check_prediction(prediction, names)
     if chosen.images is not None and len(chosen.images) != len(prediction.depth):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import math
 from collections.abc import Sequence
+from typing import Any
 
 from da3jax.schema import one_of
 from da3jax.types import LazyImage
@@ -94,3 +95,11 @@ class ExportOptions:
             raise ValueError(f"gs_min_opacity is {self.gs_min_opacity}; it is between 0 and 1")
         if self.gs_views_interval is not None and self.gs_views_interval < 1:
             raise ValueError(f"gs_views_interval is {self.gs_views_interval}; it is at least 1, or None for about 12 views")
+
+
+def export_options(**options: Any) -> ExportOptions:
+    """`ExportOptions`, but that an unknown name is refused like a value out of its range."""
+    allowed = tuple(field.name for field in dataclasses.fields(ExportOptions))
+    for name in options:
+        one_of("export option", name, allowed)
+    return ExportOptions(**options)

@@ -136,6 +136,7 @@ def test_a_folder_that_cannot_be_written_is_refused_first(prediction, tmp_path):
         ({"feat_vis_fps": float("nan")}, "^feat_vis_fps is nan; it is in frames a second, between 0.1 and 1000$"),
         ({"conf_thresh_percentile": 101}, "^conf_thresh_percentile is 101; it is between 0 and 100$"),
         ({"conf_thresh_percentile": float("nan")}, "^conf_thresh_percentile is nan; it is between 0 and 100$"),
+        ({"max_points": 3}, "^export option 'max_points' is unknown; it is one of .*num_max_points.*; did you mean 'num_max_points'[?]$"),
         ({"thinning": "voxels"}, "^thinning 'voxels' is unknown; it is one of voxel, random; did you mean 'voxel'[?]$"),
         ({"edge_threshold": 0.0}, "^edge_threshold is 0.0; it is a positive number, or None$"),
         ({"edge_threshold": float("nan")}, "^edge_threshold is nan; it is a positive number, or None$"),
