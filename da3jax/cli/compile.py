@@ -6,17 +6,21 @@ from typing import Annotated
 import typer
 
 from da3jax.cli.failures import failures_in_a_sentence
+from da3jax.cli.option_kinds import number
 from da3jax.cli.options import (
     Devices,
     Dtype,
+    ExportFeat,
     ExportFormat,
     Independent,
+    InferGs,
     MetricModel,
     ModelDir,
+    OfficialGs,
     RefViewStrategy,
     Revision,
     UseRayPose,
-    number,
+    feature_layers,
 )
 from da3jax.cli.progress import Progress
 from da3jax.cli.run import load, outputs_for
@@ -34,12 +38,17 @@ def command(
     ref_view_strategy: RefViewStrategy = REF_VIEW_STRATEGIES[0],
     use_ray_pose: UseRayPose = False,
     independent: Independent = False,
+    export_feat: ExportFeat = "",
+    infer_gs: InferGs = False,
+    official_gs: OfficialGs = False,
     revision: Revision = None,
     dtype: Dtype = None,
     devices: Devices = None,
 ) -> None:
     """Compile ahead what the same options will run; print the folder it is kept in."""
     import jax
+
+    from da3jax.outputs import check_formats
 
     progress = Progress()
     model = load(progress, model_dir, metric_model, revision=revision, dtype=dtype, devices=devices)
@@ -55,5 +64,8 @@ def command(
             ref_view_strategy=ref_view_strategy,
             independent=independent,
             outputs=outputs_for(export_format, model.config),
+            export_feat_layers=feature_layers(export_feat),
+            infer_gs=infer_gs or "gs_ply" in check_formats(export_format),
+            official_gs=official_gs,
         )
     typer.echo(folder)

@@ -6,7 +6,8 @@ from typing import Annotated
 import typer
 
 from da3jax.cli.failures import failures_in_a_sentence
-from da3jax.cli.options import Revision, choice
+from da3jax.cli.option_kinds import choice
+from da3jax.cli.options import Revision
 from da3jax.cli.progress import Progress
 
 

@@ -7,7 +7,8 @@ from typing import Annotated
 import typer
 
 from da3jax.cli.failures import failures_in_a_sentence
-from da3jax.cli.options import Dtype, MetricModel, ModelDir, RefViewStrategy, Revision, number
+from da3jax.cli.option_kinds import number
+from da3jax.cli.options import Dtype, MetricModel, ModelDir, RefViewStrategy, Revision
 from da3jax.cli.progress import Progress
 from da3jax.cli.run import load
 from da3jax.config import PACKAGED, REF_VIEW_STRATEGIES

@@ -8,7 +8,8 @@ from typing import Annotated
 import typer
 
 from da3jax.cli.failures import failures_in_a_sentence
-from da3jax.cli.options import Dtype, number, positive
+from da3jax.cli.option_kinds import number, positive
+from da3jax.cli.options import Dtype
 from da3jax.cli.progress import Progress
 
 GIB = 2**30

@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 
 from da3jax.cli.failures import failures_in_a_sentence
-from da3jax.cli.options import number
+from da3jax.cli.option_kinds import number
 from da3jax.cli.progress import Progress
 
 LONGEST_SIDE = 2048
