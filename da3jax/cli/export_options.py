@@ -7,7 +7,7 @@ import typer
 
 from da3jax.cli.option_kinds import choice
 from da3jax.outputs import ExportOptions
-from da3jax.outputs.options import THINNING
+from da3jax.outputs.options import MESH_METHODS, THINNING
 
 
 def _option(help: str) -> Any:
@@ -46,6 +46,17 @@ class ExportFlags:
     gs_depth_quantile: Annotated[float, _option("gs_ply: share of a view's Gaussians, nearest first, that are kept.")] = 0.9
     gs_min_opacity: Annotated[float, _option("gs_ply: what is less opaque is left out.")] = 1 / 255
     gs_views_interval: Annotated[int | None, _option("gs_ply: the Gaussians of every so many views.")] = 1
+
+    mesh_method: Annotated[
+        str, choice(MESH_METHODS, "mesh: join the pixels of each view, sharp and textured, or average all views in a volume.")
+    ] = "grid"
+    mesh_edge_threshold: Annotated[float, _option("mesh: cut where a surface is seen at more degrees from face on; 90 cuts nothing.")] = (
+        85.0
+    )
+    mesh_max_faces: Annotated[int, _option("mesh: the most triangles that are written; more become coarser.")] = 2_000_000
+    mesh_voxel_size: Annotated[
+        float | None, _option("mesh, tsdf: side of a voxel; the default is about 1.5 pixels at the lower quartile of depth.")
+    ] = None
 
     def __post_init__(self):
         try:

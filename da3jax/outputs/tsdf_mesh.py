@@ -26,6 +26,9 @@ _COARSEST = 4
 _MOST_VOXELS = 2**24
 """What is kept in memory, at 24 bytes each."""
 
+_SAMPLE = 2**18
+"""Pixels that say where the scene is."""
+
 _MARGIN = 1.05
 """By how much wider voxels get than should be enough, when there are too many."""
 
@@ -55,10 +58,10 @@ def tsdf_mesh(
     views = list(zip(prediction.depth, keep, prediction.processed_images, intrinsics, extrinsics, strict=True))
     if not keep.any():
         return []
-    step = math.ceil(math.sqrt(np.count_nonzero(keep) / 2**18))
-    sample = [lift(depth[where], *where, K, pose) for depth, kept, _, K, pose in views for where in [_places(kept, step)]]
-    sample = np.concatenate(sample)
-    origin = np.median(sample, axis=0)
+    every = np.count_nonzero(keep) // _SAMPLE + 1
+    samples = [np.stack(np.nonzero(kept))[:, ::every] for kept in keep]
+    placed = [lift(view[0][tuple(where)], *where, *view[3:]) for view, where in zip(views, samples, strict=True)]
+    origin = np.median(np.concatenate(placed), axis=0)
     widths = np.concatenate([depth[kept] / K[0, 0] for depth, kept, _, K, _ in views])
     width = float(np.percentile(widths, 25))
     asked = options.mesh_voxel_size or _PIXELS * width
@@ -87,10 +90,3 @@ def tsdf_mesh(
         text = "the mesh has voxels of %.4g, not %.4g: at least a quarter of a pixel, at most %d voxels and mesh_max_faces = %d triangles"
         logger.warning(text, side, asked, _MOST_VOXELS, options.mesh_max_faces)
     return [Surface("tsdf", vertices, triangles, colours)] if len(triangles) else []
-
-
-def _places(kept: np.ndarray, step: int) -> tuple[np.ndarray, np.ndarray]:
-    """Rows and columns of one kept pixel in `step` along both axes."""
-    rows, columns = np.nonzero(kept)
-    every = (rows % step == 0) & (columns % step == 0)
-    return rows[every], columns[every]
