@@ -44,7 +44,8 @@ class Grid:
     def resolution(self, points: np.ndarray) -> np.ndarray:
         """(P,) float32, pixels that the camera has for a unit of length at points (P, 3), seen from face on."""
         away = points - self.centre
-        return (self.focal / np.sqrt(np.einsum("pi,pi->p", away, away))).astype(np.float32)
+        with np.errstate(divide="ignore", over="ignore"):  # infinite at the camera itself
+            return (self.focal / np.sqrt(np.einsum("pi,pi->p", away, away))).astype(np.float32)
 
     def shows(self, points: np.ndarray) -> np.ndarray:
         """(P,) bool: the points (P, 3) of the world that lie on the surface, to 3 % of their depth, at a cell with both triangles."""

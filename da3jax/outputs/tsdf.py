@@ -57,8 +57,8 @@ class Volume:
         """Adds what one view sees.
 
         A voxel before the surface, or less than the truncation behind it, takes its distance from the plane that touches the surface where
-        the line of sight meets it, with the weight (focal length / depth)², the view's resolution there; nearer than the truncation, the
-        colour too. Between pixels inverse depth is bilinear, and there is none in cells that are not whole.
+        the line of sight meets it, with the weight (focal length · side / depth)², the pixels that show the voxel; nearer than the
+        truncation, the colour too. Between pixels inverse depth is bilinear, and there is none in cells that are not whole.
 
         Args:
             depth: (H, W) along z.
@@ -92,7 +92,7 @@ class Volume:
 
             use = distance > -1
             voxel, z, distance = voxel[use], z[use], distance[use]
-            weight = intrinsics[0, 0] * intrinsics[1, 1] / z**2
+            weight = intrinsics[0, 0] * intrinsics[1, 1] * (self.side / np.maximum(z, self.side)) ** 2
             near = weight * (distance < 1)
             colour = image[np.rint(v[use]).astype(int), np.rint(u[use]).astype(int)]
             added = np.column_stack([weight, weight * np.minimum(distance, 1), near, near[:, None] * colour])

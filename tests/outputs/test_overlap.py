@@ -124,3 +124,8 @@ def test_points_show_where_they_are_on_the_surface_in_the_picture():
     on = np.array([[0.0, 0, 4], [1.4, 0.9, 4], [0, 0, 4.1]])
     off = np.array([[0.0, 0, -4], [1.6, 0, 4], [0, -1.1, 4], [0, 0, 4.2], [0, 0, 3.8], [0, 0, 0]])
     np.testing.assert_array_equal(grid.shows(np.concatenate([on, off])), 3 * [True] + 6 * [False])
+
+
+def test_a_place_at_another_camera_is_resolved_without_bound():
+    grid = wall()
+    np.testing.assert_array_equal(grid.resolution(np.array([[0.0, 0, 0], [0, 0, 4]])), [np.inf, 10])
