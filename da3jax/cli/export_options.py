@@ -26,7 +26,7 @@ class ExportFlags:
     filter_black_bg: Annotated[bool, _option("Points and meshes: leave out pixels that are nearly black.")] = False
     filter_white_bg: Annotated[bool, _option("Points and meshes: leave out pixels that are nearly white.")] = False
     edge_threshold: Annotated[
-        float | None, _option("Points: leave out pixels that hang between a near and a far surface; 0.05 is a good value.")
+        float | None, _option("Points and meshes: leave out pixels that hang between a near and a far surface; 0.05 is a good value.")
     ] = None
     show_cameras: Annotated[bool, _option("glb: draw the cameras.")] = True
     seed: Annotated[int, _option("glb, ply: chooses the points where they are drawn at random; the same seed gives the same ones.")] = 0

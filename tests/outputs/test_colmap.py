@@ -94,8 +94,8 @@ def test_our_own_reader_takes_it_too(scene, folder):
     views = read_colmap(folder / "sparse" / "0")
     for view, read in enumerate(views.values()):
         np.testing.assert_allclose(read.extrinsics, scene.extrinsics[view], atol=1e-6)
-        np.testing.assert_allclose(read.intrinsics, scene.intrinsics[view], rtol=2e-7, atol=2e-5)
-        assert [read.height, read.width] == SIZES[view].tolist()
+        np.testing.assert_allclose(read.pinhole_intrinsics(), scene.intrinsics[view], rtol=2e-7, atol=2e-5)
+        assert [read.lens.height, read.lens.width] == SIZES[view].tolist()
 
 
 def test_model_analyzer_accepts_it(folder):
