@@ -101,7 +101,8 @@ class Gaussians:
     means: Array
     """(N, H, W, 3)"""
     scales: Array
-    """(N, H, W, 3) standard deviations along the axes that `rotations` turns."""
+    """(N, H, W, 3) standard deviations along the axes that `rotations` turns. Not positive where the network has put the Gaussian behind
+    its own camera: there is none to be seen."""
     rotations: Array
     """(N, H, W, 4) unit quaternions wxyz, from the Gaussian's axes to the world's."""
     harmonics: Array
@@ -141,7 +142,7 @@ class Prediction:
     image_sizes: Array | None = None
     """(N, 2) height and width of the upright images at their own size."""
     gaussians: Gaussians | None = None
-    """With `infer_gs`: the scene as 3D Gaussians."""
+    """With `infer_gs`: the scene as 3D Gaussians. Of images that are scenes of their own, in the camera's frame."""
     is_metric: bool = dataclasses.field(default=False, metadata={"static": True})
     """Whether depth and translations are in metres."""
     scale_factor: Array | None = None

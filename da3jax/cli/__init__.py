@@ -1,21 +1,21 @@
 """The command `da3jax`: one file a command, options named as the official ones.
 
-Paths of what was written go to stdout, one a line; progress and timing go to stderr. Exit status 2 for a command line that cannot be
-meant, 1 for a failure (one sentence, no traceback), 130 for Ctrl-C.
+Paths of what was written go to stdout, one a line, or one JSON object with `--json`; progress and timing go to stderr, unless `--quiet`.
+Exit status 2 for a command line that cannot be meant, 1 for a failure (one sentence, no traceback), 130 for Ctrl-C.
 """
 
 import typer
 
-from da3jax.cli import auto, compile, convert, export, finetune, image, images, models, plan, scenes, train
+from da3jax.cli import auto, colmap, compile, convert, export, finetune, image, images, models, plan, scenes, train, video
 
 app = typer.Typer(
-    help="Depth Anything 3 in JAX: depth, cameras and a point cloud from photographs.",
+    help="Depth Anything 3 in JAX: depth, cameras and points from photographs and videos.",
     no_args_is_help=True,
     add_completion=False,
     rich_markup_mode=None,  # its tables cut the names of options at 80 columns
     pretty_exceptions_enable=False,
 )
-for module in (auto, image, images, compile, plan, export, convert, models, scenes, train, finetune):
+for module in (auto, image, images, video, colmap, compile, plan, export, convert, models, scenes, train, finetune):
     app.command(module.__name__.rpartition(".")[2])(module.command)
 
 

@@ -5,19 +5,26 @@ from typing import Annotated
 
 import typer
 
-from da3jax.cli.options import IMAGE_EXTENSIONS, Independent, RunOptions, checked, with_run_options
+from da3jax.cli.option_kinds import checked
+from da3jax.cli.options import (
+    IMAGE_EXTENSIONS,
+    AlignToInputExtScale,
+    End,
+    Fps,
+    ImageExtensions,
+    RunOptions,
+    SparseSubdir,
+    Start,
+    with_run_options,
+)
 from da3jax.cli.rendered import run_on_a_rendered_scene
 from da3jax.cli.run import run
 
-VIDEO_EXTENSIONS = "mp4,avi,mov,mkv,flv,wmv,webm,m4v"
-
 
 def _check_kind(path: pathlib.Path) -> None:
-    extension = path.suffix.lower().removeprefix(".")
-    if extension in VIDEO_EXTENSIONS.split(","):
-        raise ValueError(f"{path} is a video, which is not supported yet; extract its frames into a folder and name that")
-    if path.is_file() and extension not in IMAGE_EXTENSIONS.split(","):
-        raise ValueError(f"{path} is neither a folder nor an image by its name ({IMAGE_EXTENSIONS}); if it is one, use `da3jax image`")
+    from da3jax.inputs.detect import kind
+
+    kind(path)
 
 
 @with_run_options
@@ -27,18 +34,41 @@ def command(
         typer.Argument(
             exists=True,
             metavar="[INPUT]",
-            help="An image file or a folder of images; without one a scene is rendered, and the errors are shown.",
+            help="An image, a folder of images, a video, a folder with a COLMAP model, or Nerfstudio's transforms.json (or its folder); "
+            "without one a scene is rendered, and the errors are shown.",
             callback=checked(_check_kind),
         ),
     ] = None,
-    independent: Independent = False,
+    image_extensions: ImageExtensions = IMAGE_EXTENSIONS,
+    fps: Fps = 1.0,
+    start: Start = None,
+    end: End = None,
+    sparse_subdir: SparseSubdir = "",
+    align_to_input_ext_scale: AlignToInputExtScale = True,
     *,
     options: RunOptions,
 ) -> None:
-    """Depth, cameras and points of an image, of a folder, or of a rendered scene, beside the truth."""
-    from da3jax.inputs import list_images
+    """Depth, cameras and points of whatever INPUT is, or of a rendered scene, beside the truth."""
+    from da3jax.inputs.detect import kind
 
     if path is None:
-        run_on_a_rendered_scene(options, independent=independent)
+        run_on_a_rendered_scene(options)
         return
-    run(list_images(path) if path.is_dir() else [path], options, independent=independent)
+    found = kind(path)
+    if found == "image":
+        run([path], options)
+    elif found == "images":
+        from da3jax.inputs import list_images
+
+        run(list_images(path, [extension.strip() for extension in image_extensions.split(",")]), options)
+    elif found == "video":
+        from da3jax.inputs.video import video_frames
+
+        run(video_frames(path, fps=fps, start=start, end=end), options)
+    else:
+        from da3jax.inputs.colmap import read_scene_colmap
+        from da3jax.inputs.nerfstudio import read_nerfstudio
+
+        views = read_scene_colmap(path, sparse_subdir) if found == "colmap" else read_nerfstudio(path)
+        cameras = {"extrinsics": views.extrinsics, "intrinsics": views.intrinsics}
+        run(views.images, options, **cameras, align_to_input_ext_scale=align_to_input_ext_scale)

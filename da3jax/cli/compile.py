@@ -4,22 +4,26 @@ import math
 from typing import Annotated
 
 import typer
-from rich.console import Console
 
 from da3jax.cli.failures import failures_in_a_sentence
+from da3jax.cli.option_kinds import number
 from da3jax.cli.options import (
     Devices,
     Dtype,
+    ExportFeat,
     ExportFormat,
     Independent,
+    InferGs,
     MetricModel,
     ModelDir,
+    OfficialGs,
     RefViewStrategy,
     Revision,
     UseRayPose,
-    number,
+    feature_layers,
 )
-from da3jax.cli.run import load, outputs_for, step
+from da3jax.cli.progress import Progress
+from da3jax.cli.run import load, outputs_for
 from da3jax.config import PACKAGED, REF_VIEW_STRATEGIES
 
 
@@ -34,6 +38,9 @@ def command(
     ref_view_strategy: RefViewStrategy = REF_VIEW_STRATEGIES[0],
     use_ray_pose: UseRayPose = False,
     independent: Independent = False,
+    export_feat: ExportFeat = "",
+    infer_gs: InferGs = False,
+    official_gs: OfficialGs = False,
     revision: Revision = None,
     dtype: Dtype = None,
     devices: Devices = None,
@@ -41,12 +48,14 @@ def command(
     """Compile ahead what the same options will run; print the folder it is kept in."""
     import jax
 
-    console = Console(stderr=True)
-    model = load(console, model_dir, metric_model, revision=revision, dtype=dtype, devices=devices)
+    from da3jax.outputs import check_formats
+
+    progress = Progress()
+    model = load(progress, model_dir, metric_model, revision=revision, dtype=dtype, devices=devices)
     folder = jax.config.jax_compilation_cache_dir
     if folder is None:
         raise ValueError("there is no compilation cache to fill: DA3JAX_COMPILATION_CACHE is off, or its folder cannot be written")
-    with step(console, f"compile {views} view{'s' * (views > 1)} of {width} × {height}"):
+    with progress.step(f"compile {views} view{'s' * (views > 1)} of {width} × {height}"):
         model.compile(
             views,
             height,
@@ -55,5 +64,8 @@ def command(
             ref_view_strategy=ref_view_strategy,
             independent=independent,
             outputs=outputs_for(export_format, model.config),
+            export_feat_layers=feature_layers(export_feat),
+            infer_gs=infer_gs or "gs_ply" in check_formats(export_format),
+            official_gs=official_gs,
         )
     typer.echo(folder)

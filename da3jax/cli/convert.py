@@ -4,11 +4,11 @@ import pathlib
 from typing import Annotated
 
 import typer
-from rich.console import Console
 
 from da3jax.cli.failures import failures_in_a_sentence
-from da3jax.cli.options import Revision, choice
-from da3jax.cli.run import timed
+from da3jax.cli.option_kinds import choice
+from da3jax.cli.options import Revision
+from da3jax.cli.progress import Progress
 
 
 @failures_in_a_sentence()
@@ -25,7 +25,7 @@ def command(
     """Released weights to a JAX checkpoint, and back."""
     from da3jax.weights import convert
 
-    console = Console(stderr=True)
-    with timed(console, f"convert {source}"):
-        written = convert(source, out_dir, to=to, dtype=dtype, revision=revision, progress=console.is_terminal)
+    progress = Progress()
+    with progress.timed(f"convert {source}"):
+        written = convert(source, out_dir, to=to, dtype=dtype, revision=revision, progress=progress.is_terminal)
     typer.echo(written)

@@ -5,11 +5,12 @@ import pathlib
 from typing import Annotated
 
 import typer
-from rich.console import Console
 
 from da3jax.cli.failures import failures_in_a_sentence
-from da3jax.cli.options import Dtype, MetricModel, ModelDir, RefViewStrategy, Revision, number
-from da3jax.cli.run import load, step
+from da3jax.cli.option_kinds import number
+from da3jax.cli.options import Dtype, MetricModel, ModelDir, RefViewStrategy, Revision
+from da3jax.cli.progress import Progress
+from da3jax.cli.run import load
 from da3jax.config import PACKAGED, REF_VIEW_STRATEGIES
 
 
@@ -26,9 +27,9 @@ def command(
     dtype: Dtype = None,
 ) -> None:
     """Write the network as one StableHLO program for CPU, CUDA and TPU and any number of views, which jax alone runs."""
-    console = Console(stderr=True)
-    model = load(console, model_dir, metric_model, revision=revision, dtype=dtype)
-    with step(console, f"export for images of {width} × {height}"):
+    progress = Progress()
+    model = load(progress, model_dir, metric_model, revision=revision, dtype=dtype)
+    with progress.step(f"export for images of {width} × {height}"):
         written = model.export(export_dir, height, width, known_cameras=known_cameras, ref_view_strategy=ref_view_strategy)
     for path in written:
         typer.echo(path)

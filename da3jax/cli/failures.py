@@ -1,6 +1,7 @@
 """A failure is one sentence and an exit status, not a traceback."""
 
 import contextlib
+import json
 import sys
 from collections.abc import Iterator
 
@@ -8,31 +9,37 @@ import typer
 
 
 @contextlib.contextmanager
-def failures_in_a_sentence() -> Iterator[None]:
+def failures_in_a_sentence(*, as_json: bool = False) -> Iterator[None]:
     """Turns what the library refuses into status 1 and Ctrl-C into 130; anything else is a fault of ours and keeps its traceback.
 
     Also a decorator.
+
+    Args:
+        as_json: whether stdout is to hold the sentence, too, as `{"error": …}`.
     """
+
+    def fail(sentence: str, status: int) -> typer.Exit:
+        typer.echo(f"da3jax: {'error: ' * (status == 1)}{sentence}", err=True)
+        if as_json:
+            typer.echo(json.dumps({"error": sentence}))
+        return typer.Exit(status)
+
     try:
         yield
     except BrokenPipeError:  # the reader of stdout has gone; Typer ends quietly
         raise
     except (ValueError, OSError, FloatingPointError, ModuleNotFoundError) as error:  # the last: an extra is not installed
-        typer.echo(f"da3jax: error: {error}", err=True)
-        raise typer.Exit(1) from error
+        raise fail(str(error), 1) from error
     except RuntimeError as error:
         line = (str(error).splitlines() or [""])[0]
         if line.startswith("RESOURCE_EXHAUSTED"):
             advice = "da3jax plan MODEL --views N --height H --width W --topology DEVICES says how many views do"
-            typer.echo(f"da3jax: error: this does not fit into the memory of a device ({line}); {advice}", err=True)
-            raise typer.Exit(1) from error
+            raise fail(f"this does not fit into the memory of a device ({line}); {advice}", 1) from error
         if not _of_several(error):
             raise
-        typer.echo(f"da3jax: error: this process cannot go on with the others ({line}); one has ended, and JAX says which below", err=True)
-        raise typer.Exit(1) from error
+        raise fail(f"this process cannot go on with the others ({line}); one has ended, and JAX says which below", 1) from error
     except KeyboardInterrupt as error:
-        typer.echo(f"da3jax: {str(error) or 'interrupted; nothing half-written was left behind'}", err=True)
-        raise typer.Exit(130) from error
+        raise fail(str(error) or "interrupted; nothing half-written was left behind", 130) from error
 
 
 def _of_several(error: RuntimeError) -> bool:

@@ -10,51 +10,18 @@ from typing import Annotated, Any
 
 import typer
 
+from da3jax.cli.export_options import ExportFlags
 from da3jax.cli.failures import failures_in_a_sentence
+from da3jax.cli.option_kinds import checked, choice, number, positive
 from da3jax.config import PACKAGED, REF_VIEW_STRATEGIES
 from da3jax.inputs.preprocess import METHODS
-from da3jax.schema import one_of
 
 IMAGE_EXTENSIONS = "png,jpg,jpeg,webp,bmp,tif,tiff"
 
 
-def checked(check: Callable[[Any], None]) -> Callable[[Any], Any]:
-    """An option's callback: a ValueError of `check` is a usage error."""
-
-    def callback(value: Any) -> Any:
-        try:
-            if value is not None:
-                check(value)
-        except ValueError as error:
-            raise typer.BadParameter(str(error)) from error
-        return value
-
-    return callback
-
-
-def choice(allowed: tuple[str, ...], help: str) -> Any:
-    """An option that takes one of `allowed`."""
-    return typer.Option(help=help, metavar=f"[{'|'.join(allowed)}]", callback=checked(lambda value: one_of("value", value, allowed)))
-
-
-def number(low: float, high: float, help: str) -> Any:
-    """An option that takes a number from `low` to `high`."""
-
-    def check(value: float) -> None:
-        if not low <= value <= high:
-            raise ValueError(f"{value} is out of range; it is {f'between {low} and {high}' if high < math.inf else f'at least {low}'}")
-
-    return typer.Option(help=help, callback=checked(check))
-
-
-def positive(help: str) -> Any:
-    """An option that takes a positive number."""
-
-    def check(value: float) -> None:
-        if not 0 < value < math.inf:
-            raise ValueError(f"{value} is out of range; it is a positive number")
-
-    return typer.Option(help=help, callback=checked(check))
+def _check_layers(layers: str) -> None:
+    if layers and not all(part.strip().isdecimal() for part in layers.split(",")):
+        raise ValueError(f"{layers!r} is not a list of blocks; it is numbers from 0 joined by commas, like 2,3")
 
 
 def _check_formats(export_format: str) -> None:
@@ -71,11 +38,19 @@ MetricModel = Annotated[
 ]
 ExportFormat = Annotated[str, typer.Option(help="One format, or several joined by '-'.", callback=checked(_check_formats))]
 RefViewStrategy = Annotated[str, choice(REF_VIEW_STRATEGIES, "How the view is chosen in whose frame the others are seen.")]
-UseRayPose = Annotated[bool, typer.Option("--use-ray-pose", help="Fit the cameras to the rays instead of decoding them.")]
+UseRayPose = Annotated[bool, typer.Option(help="Fit the cameras to the rays instead of decoding them.")]
 Dtype = Annotated[
     str | None, choice(("float32", "bfloat16"), "Precision of the network; the default is float32 on a CPU, bfloat16 on an accelerator.")
 ]
-Independent = Annotated[bool, typer.Option("--independent", help="Run each image on its own instead of all of them as one scene.")]
+Independent = Annotated[bool, typer.Option(help="Run each image on its own instead of all of them as one scene.")]
+Fps = Annotated[float, positive("Video: how many frames of a second are taken; with more than it has, all are.")]
+Start = Annotated[float | None, number(0, math.inf, "Video: seconds from its beginning to the first frame that may be taken.")]
+End = Annotated[float | None, positive("Video: seconds from its beginning after which no frame is taken.")]
+SparseSubdir = Annotated[str, typer.Option(help="COLMAP: the folder below sparse/ that holds the model, such as 0.")]
+AlignToInputExtScale = Annotated[
+    bool, typer.Option(help="Known cameras: bring the result to their scale, instead of them to the network's.")
+]
+ImageExtensions = Annotated[str, typer.Option(help="Folder of images: endings of the files to take, joined by commas.")]
 Devices = Annotated[
     int | None,
     number(
@@ -85,8 +60,16 @@ Devices = Annotated[
 Revision = Annotated[str | None, typer.Option(help="Commit, branch or tag of a hub id; the default is the one this version was made for.")]
 
 
+ExportFeat = Annotated[
+    str,
+    typer.Option(help="Blocks of the network whose features are exported, from 0 and joined by commas.", callback=checked(_check_layers)),
+]
+InferGs = Annotated[bool, typer.Option(help="Compute 3D Gaussians, with weights that have them; gs_ply asks for it, too.")]
+OfficialGs = Annotated[bool, typer.Option(help="Gaussians as the official code makes them, for comparison.")]
+
+
 @dataclasses.dataclass(frozen=True)
-class RunOptions:
+class RunOptions(ExportFlags):
     """A field is an option: its name, type, help and default."""
 
     model_dir: ModelDir = PACKAGED
@@ -103,17 +86,36 @@ class RunOptions:
             14, math.inf, "Pixels of a side of the images that the network sees, at least 14; the default is 504, and 112 for da3-tiny."
         ),
     ] = None
+    max_side: Annotated[int | None, number(14, math.inf, "Pixels of the longer side: --process-res N with upper_bound_resize.")] = None
+    lower_bound_resize: Annotated[
+        bool,
+        typer.Option(
+            "--lower-bound-resize",
+            help="The same as that --process-res-method; with --max-side N the shorter side aims at N, and the longer is at most 2 N.",
+        ),
+    ] = False
     process_res_method: Annotated[
         str, choice(METHODS, "Whether process-res bounds the longer side or the shorter, and how both become multiples of 14.")
     ] = METHODS[0]
     ref_view_strategy: RefViewStrategy = REF_VIEW_STRATEGIES[0]
     use_ray_pose: UseRayPose = False
-    conf_thresh_percentile: Annotated[float, number(0, 100, "glb: points of less confidence than this percentile are left out.")] = 40.0
-    num_max_points: Annotated[int, number(1, math.inf, "glb: the most points that are written.")] = 1_000_000
-    show_cameras: Annotated[bool, typer.Option(help="glb: draw the cameras.")] = True
+    export_feat: ExportFeat = ""
+    infer_gs: InferGs = False
+    official_gs: OfficialGs = False
+    auto_cleanup: Annotated[
+        bool, typer.Option(help="Remove what earlier runs wrote into the export folder, and nothing else, once this one has written.")
+    ] = False
+    independent: Independent = False
     revision: Revision = None
+    device: Annotated[
+        str | None, choice(("cpu", "gpu", "cuda", "tpu"), "What the network runs on; the default is the best that JAX finds.")
+    ] = None
     dtype: Dtype = None
     devices: Devices = None
+    quiet: Annotated[bool, typer.Option("--quiet", help="Say nothing but warnings and errors; with --json the summary, too.")] = False
+    json_summary: Annotated[
+        bool, typer.Option("--json", help="Print one JSON object to stdout instead of the paths of the files: what went in and came out.")
+    ] = False
     coordinator: Annotated[
         str | None,
         typer.Option(
@@ -123,6 +125,32 @@ class RunOptions:
     ] = None
     num_processes: Annotated[int | None, number(1, math.inf, "How many processes there are, if --coordinator is HOST:PORT.")] = None
     process_id: Annotated[int | None, number(0, math.inf, "Which of them this is, from 0.")] = None
+
+    def __post_init__(self):
+        super().__post_init__()
+        if "feat_vis" in self.export_format.split("-") and not self.export_feat:
+            raise typer.BadParameter("feat_vis shows features: --export-feat says of which blocks, such as 2,3")
+        if self.max_side is not None and self.process_res is not None:
+            raise typer.BadParameter("--max-side and --process-res both say how many pixels a side has; give one of the two")
+        if self.process_res_method != METHODS[0] and (self.max_side is not None or self.lower_bound_resize):
+            given = "--max-side" if self.max_side is not None else "--lower-bound-resize"
+            raise typer.BadParameter(f"{given} says what --process-res-method {self.process_res_method} says, too; give one of the two")
+
+    @property
+    def resolution(self) -> dict[str, Any]:
+        """What `inference` is to be told of the images' size."""
+        method = "lower_bound_resize" if self.lower_bound_resize else self.process_res_method
+        bounded = self.max_side is not None and self.lower_bound_resize
+        return {
+            "process_res": self.max_side or self.process_res,
+            "process_res_method": method,
+            "max_long_side": 2 * self.max_side if bounded else None,
+        }
+
+
+def feature_layers(export_feat: str) -> list[int]:
+    """The blocks that `--export-feat` names."""
+    return [int(part) for part in export_feat.split(",") if part]
 
 
 def with_run_options(command: Callable[..., None]) -> Callable[..., None]:
@@ -134,7 +162,7 @@ def with_run_options(command: Callable[..., None]) -> Callable[..., None]:
     @functools.wraps(command)
     def flat(**values: Any) -> None:
         options = RunOptions(**{parameter.name: values.pop(parameter.name) for parameter in shared})
-        with failures_in_a_sentence():
+        with failures_in_a_sentence(as_json=options.json_summary):
             command(**values, options=options)
 
     flat.__signature__ = inspect.Signature(parameters)

@@ -6,11 +6,11 @@ import math
 from typing import Annotated
 
 import typer
-from rich.console import Console
 
 from da3jax.cli.failures import failures_in_a_sentence
-from da3jax.cli.options import Dtype, number, positive
-from da3jax.cli.run import step
+from da3jax.cli.option_kinds import number, positive
+from da3jax.cli.options import Dtype
+from da3jax.cli.progress import Progress
 
 GIB = 2**30
 
@@ -37,7 +37,7 @@ def command(
 
     jax.config.update("jax_platforms", "cpu")  # accelerators that are here are left alone
     where = find_topology(topology)
-    with step(Console(stderr=True), f"plan {views} view{'s' * (views > 1)} of {width} × {height} on {topology}"):
+    with Progress().step(f"plan {views} view{'s' * (views > 1)} of {width} × {height} on {topology}"):
         found = plan(
             model,
             views,

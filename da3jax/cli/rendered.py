@@ -9,7 +9,7 @@ import numpy as np
 from rich.table import Table
 
 from da3jax.cli.options import RunOptions
-from da3jax.cli.run import check_export, infer, join, load_for, step, write
+from da3jax.cli.run import check_export, infer, join, load_for, tell, write
 
 if TYPE_CHECKING:
     from da3jax import Prediction
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 VIEWS = 4
 
 
-def run_on_a_rendered_scene(options: RunOptions, *, independent: bool = False) -> None:
+def run_on_a_rendered_scene(options: RunOptions) -> None:
     """Renders views of a scene, runs the network on them, writes the exports, prints their paths and, on stderr, the errors.
 
     Raises:
@@ -32,32 +32,33 @@ def run_on_a_rendered_scene(options: RunOptions, *, independent: bool = False) -
 
     if options.aruco_size is not None:
         raise ValueError("--aruco-size goes with photographs of printed markers, and the rendered scene has none; name an INPUT")
-    console = join(options)
+    progress = join(options)
     all_or_none(lambda: check_export(options))
-    model = load_for(console, options)
-    side = options.process_res or model.config.process_res
-    shorter = options.process_res_method.startswith("lower")  # the side that process-res is of
+    model = load_for(progress, options)
+    side = options.resolution["process_res"] or model.config.process_res
+    shorter = options.resolution["process_res_method"].startswith("lower")  # the side that process-res is of
     height, width = (max(int(side * share) // PATCH_SIZE, 1) * PATCH_SIZE for share in ((1, 4 / 3) if shorter else (3 / 4, 1)))
-    with step(console, f"render {VIEWS} views of {width} × {height}"):
+    with progress.step(f"render {VIEWS} views of {width} × {height}"):
         draw = jax.jit(sample_views, static_argnames=("views", "height", "width"))
         truth = jax.device_get(draw(jax.random.key(0), views=VIEWS, height=height, width=width))
     images = np.round(truth.images * 255).astype(np.uint8)
-    options = dataclasses.replace(options, process_res=height if shorter else width)
-    prediction = infer(console, model, images, options, independent=independent, also=("ray",))
+    options = dataclasses.replace(options, process_res=height if shorter else width, max_side=None)
+    prediction = infer(progress, model, images, options, also=("ray",))
     if jax.process_index() > 0:
         return
-    write(console, prediction, options)
-    console.print(errors(prediction, truth, decoded=not options.use_ray_pose))
+    written = write(progress, prediction, images, options)
+    found = errors(prediction, truth, decoded=not options.use_ray_pose)
+    tell(progress, prediction, written, options, errors=found)
+    progress.print(as_table(found))
 
 
-def errors(prediction: Prediction, truth: RenderedViews, *, decoded: bool) -> Table:
+def errors(prediction: Prediction, truth: RenderedViews, *, decoded: bool) -> dict[str, dict[str, float]]:
     """How far from the truth depth is and, where there are any, cameras: those of the rays and, if they were `decoded`, of the head."""
     from da3jax.evaluation.metrics import depth_metrics, pose_auc, pose_errors
     from da3jax.geometry import cameras_from_rays
 
-    table = Table("against the truth", "", box=None, padding=(0, 2, 0, 0))
     depth = depth_metrics(prediction.depth, truth.depth, ~truth.sky)
-    table.add_row("depth, after one scale", f"AbsRel {depth['abs_rel']:.3f}, δ1 {depth['delta1']:.3f}")
+    found = {"depth": {name: float(depth[name]) for name in ("abs_rel", "delta1")}}
     cameras = {}
     if decoded and prediction.extrinsics is not None:
         cameras["cameras by the head"] = prediction.extrinsics
@@ -65,7 +66,16 @@ def errors(prediction: Prediction, truth: RenderedViews, *, decoded: bool) -> Ta
         cameras["cameras by the rays"] = cameras_from_rays(prediction.ray, prediction.ray_conf).extrinsics
     for name, extrinsics in cameras.items():
         degrees = pose_errors(extrinsics, truth.extrinsics)
-        table.add_row(
-            name, f"AUC@30 {pose_auc(degrees)[30]:.1f}, median {np.nanmedian(degrees):.1f}° off, over {len(degrees)} pairs of views"
-        )
+        found[name] = {"auc30": float(pose_auc(degrees)[30]), "median_degrees": float(np.nanmedian(degrees)), "pairs": len(degrees)}
+    return found
+
+
+def as_table(found: dict[str, dict[str, float]]) -> Table:
+    """The same to read."""
+    table = Table("against the truth", "", box=None, padding=(0, 2, 0, 0))
+    depth = found["depth"]
+    table.add_row("depth, after one scale", f"AbsRel {depth['abs_rel']:.3f}, δ1 {depth['delta1']:.3f}")
+    for name, of in found.items():
+        if name != "depth":
+            table.add_row(name, f"AUC@30 {of['auc30']:.1f}, median {of['median_degrees']:.1f}° off, over {of['pairs']} pairs of views")
     return table

@@ -2,23 +2,22 @@
 
 from __future__ import annotations
 
-import contextlib
 import functools
+import json
 import pathlib
-import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import typer
-from rich.console import Console
-from rich.text import Text
 
-from da3jax.cli.options import RunOptions
+from da3jax.cli.options import RunOptions, feature_layers
+from da3jax.cli.progress import Progress
 from da3jax.config import PACKAGED, Config
 
 if TYPE_CHECKING:
     from da3jax import DepthAnything3, Prediction
+    from da3jax.inputs.images import ImageLike
 
 
 _NOT_FOR_REAL_WORK = (
@@ -27,22 +26,7 @@ _NOT_FOR_REAL_WORK = (
 )
 
 
-@contextlib.contextmanager
-def timed(console: Console, what: str) -> Iterator[None]:
-    """Says how long `what` took."""
-    start = time.perf_counter()
-    yield
-    console.print(Text(f"{what}: {time.perf_counter() - start:.1f} s"), soft_wrap=True)
-
-
-@contextlib.contextmanager
-def step(console: Console, what: str) -> Iterator[None]:
-    """Shows that `what` goes on, and says how long it took."""
-    with timed(console, what), console.status(Text(f"{what} …")):
-        yield
-
-
-def join(options: RunOptions) -> Console:
+def join(options: RunOptions) -> Progress:
     """Makes this process one of several, if the options say so; returns where it says how it goes on: the first alone does.
 
     Raises:
@@ -51,17 +35,37 @@ def join(options: RunOptions) -> Console:
     if options.coordinator is None:
         if options.num_processes is not None or options.process_id is not None:
             raise ValueError("--num-processes and --process-id go with --coordinator, HOST:PORT of process 0")
-        return Console(stderr=True)
+        use(options.device)
+        return Progress(quiet=options.quiet)
     import jax
 
     from da3jax.parallel import initialize
 
     initialize(options.coordinator, options.num_processes, options.process_id)
-    return Console(stderr=True, quiet=jax.process_index() > 0)
+    use(options.device)
+    return Progress(quiet=options.quiet or jax.process_index() > 0)
+
+
+def use(device: str | None) -> None:
+    """Makes JAX run the network on devices of that kind.
+
+    Raises:
+        ValueError: there are none.
+    """
+    if device is None:
+        return
+    import jax
+
+    platform = "gpu" if device == "cuda" else device
+    try:
+        jax.devices(platform)
+    except RuntimeError as error:
+        raise ValueError(f"--device is {device}, and JAX finds none here; it finds {jax.default_backend()}") from error
+    jax.config.update("jax_platform_name", platform)
 
 
 def load(
-    console: Console, source: str, metric_model: str | None, *, revision: str | None, dtype: str | None, devices: int | None = None
+    progress: Progress, source: str, metric_model: str | None, *, revision: str | None, dtype: str | None, devices: int | None = None
 ) -> DepthAnything3:
     """The network that the options name, fetched where it is not there; on all devices where there are several processes."""
     import jax
@@ -70,21 +74,21 @@ def load(
     from da3jax.parallel.processes import all_or_none
     from da3jax.weights import hub
 
-    resolve = functools.partial(hub.resolve, progress=console.is_terminal)
+    resolve = functools.partial(hub.resolve, progress=progress.is_terminal and not progress.quiet)
     folder = resolve(source, revision=revision)
     if folder == hub.PACKAGED_FOLDER:
-        console.print(Text(_NOT_FOR_REAL_WORK), soft_wrap=True)
+        progress.say(_NOT_FOR_REAL_WORK)
     metric = None if metric_model is None else resolve(metric_model)
-    with step(console, f"load {source}" + (f" and {metric_model}" if metric else "")):
+    with progress.step(f"load {source}" + (f" and {metric_model}" if metric else "")):
         if devices is None and jax.process_count() > 1:
             devices = jax.device_count()
         return all_or_none(lambda: DepthAnything3.from_pretrained(folder, metric_model=metric, dtype=dtype, devices=devices))
 
 
-def load_for(console: Console, options: RunOptions) -> DepthAnything3:
+def load_for(progress: Progress, options: RunOptions) -> DepthAnything3:
     """`load` with what the options say."""
     names = (options.model_dir, options.metric_model)
-    return load(console, *names, revision=options.revision, dtype=options.dtype, devices=options.devices)
+    return load(progress, *names, revision=options.revision, dtype=options.dtype, devices=options.devices)
 
 
 def check_export(options: RunOptions) -> None:
@@ -106,8 +110,22 @@ def outputs_for(export_format: str, config: Config, also: Sequence[str] = ()) ->
     return [name for name in config.outputs if name not in unused or name in also]
 
 
-def run(images: Sequence[pathlib.Path], options: RunOptions, *, independent: bool = False) -> None:
+def run(
+    images: Sequence[ImageLike],
+    options: RunOptions,
+    *,
+    extrinsics: np.ndarray | None = None,
+    intrinsics: np.ndarray | None = None,
+    align_to_input_ext_scale: bool = True,
+) -> None:
     """Runs the network on the images as one scene, or on each by itself, writes the exports and prints their paths.
+
+    Args:
+        images: N pictures, as `DepthAnything3.inference` takes them.
+        options: those of the command line.
+        extrinsics: (N, 3, 4) world-to-camera, if they are known.
+        intrinsics: (N, 3, 3) pixels of the pictures at their own size, if they are known.
+        align_to_input_ext_scale: as `DepthAnything3.inference`.
 
     Raises:
         ValueError, OSError: what the library refuses: an image, the model, the export folder.
@@ -118,61 +136,84 @@ def run(images: Sequence[pathlib.Path], options: RunOptions, *, independent: boo
     from da3jax.inputs.aruco import check_markers
     from da3jax.parallel.processes import all_or_none
 
-    console = join(options)
+    progress = join(options)
+    if options.independent and extrinsics is not None:
+        extrinsics = None
+        progress.say("--independent images have no common world: of the known cameras only the intrinsics are used")
     all_or_none(lambda: check_export(options))
     if options.aruco_size is not None:
-        if independent and len(images) > 1:
+        if options.independent and len(images) > 1:
             raise ValueError("--aruco-size gives a scene its scale, and --independent images have one each; leave one of the two out")
-        with step(console, "look for markers"):  # before the network takes its time
+        with progress.step("look for markers"):  # before the network takes its time
             all_or_none(lambda: jax.process_index() > 0 or check_markers(images, options.aruco_dictionary))
-    model = load_for(console, options)
-    prediction = infer(console, model, images, options, independent=independent)
+    model = load_for(progress, options)
+    cameras = {"extrinsics": extrinsics, "intrinsics": intrinsics, "align_to_input_ext_scale": align_to_input_ext_scale}
+    prediction = infer(progress, model, images, options, **cameras)
     if jax.process_index() > 0:
         return
     if options.aruco_size is not None:
         prediction = to_metres(prediction, aruco_size=options.aruco_size, images=images, aruco_dictionary=options.aruco_dictionary)
     if prediction.is_metric:
-        console.print(Text(_metres(prediction)), soft_wrap=True)
-    write(console, prediction, options)
+        progress.say(_metres(prediction))
+    written = write(progress, prediction, images, options)
+    tell(progress, prediction, written, options)
 
 
 def infer(
-    console: Console,
-    model: DepthAnything3,
-    images: Sequence[Any],
-    options: RunOptions,
-    *,
-    independent: bool = False,
-    also: Sequence[str] = (),
+    progress: Progress, model: DepthAnything3, images: Sequence[ImageLike], options: RunOptions, *, also: Sequence[str] = (), **known: Any
 ) -> Prediction:
     """What the network says of the images: what the exports hold, and the outputs `also`, where it has them."""
-    with step(console, f"{len(images)} view{'s' * (len(images) > 1)}, compiling included"):
+    from da3jax.outputs import check_formats
+
+    with progress.step(f"{len(images)} view{'s' * (len(images) > 1)}, compiling included"):
         return model.inference(
             list(images),
             use_ray_pose=options.use_ray_pose,
             ref_view_strategy=options.ref_view_strategy,
-            process_res=options.process_res,
-            process_res_method=options.process_res_method,
-            independent=independent,
+            **options.resolution,
+            independent=options.independent,
             outputs=outputs_for(options.export_format, model.config, also),
+            export_feat_layers=feature_layers(options.export_feat),
+            infer_gs=options.infer_gs or "gs_ply" in check_formats(options.export_format),
+            official_gs=options.official_gs,
+            **known,
         )
 
 
-def write(console: Console, prediction: Prediction, options: RunOptions) -> None:
-    """Writes the exports and prints their paths."""
+def write(progress: Progress, prediction: Prediction, images: Sequence[ImageLike], options: RunOptions) -> list[pathlib.Path]:
+    """Writes the exports; with `--auto-cleanup` what earlier runs wrote goes then."""
+    from da3jax.inputs import lazy_images
     from da3jax.outputs import export
+    from da3jax.outputs.manifest import record, remove_earlier
 
-    with step(console, f"write {options.export_format}"):
-        written = export(
-            prediction,
-            options.export_format,
-            options.export_dir,
-            conf_thresh_percentile=options.conf_thresh_percentile,
-            num_max_points=options.num_max_points,
-            show_cameras=options.show_cameras,
-        )
-    for path in written:
-        typer.echo(path)
+    with progress.step(f"write {options.export_format}"):
+        written = export(prediction, options.export_format, options.export_dir, images=lazy_images(images), **options.export_options)
+        if options.auto_cleanup:
+            removed = remove_earlier(options.export_dir, written)
+            progress.say(f"{len(removed)} file{'s' * (len(removed) != 1)} of earlier runs removed")
+        record(options.export_dir, written)
+    return written
+
+
+def tell(progress: Progress, prediction: Prediction, written: Sequence[pathlib.Path], options: RunOptions, **more: Any) -> None:
+    """Says on stdout what was written: a path a line, or with `--json` one object."""
+    if options.json_summary:
+        views, height, width = prediction.depth.shape
+        summary = {
+            "model": options.model_dir,
+            "views": views,
+            "height": height,
+            "width": width,
+            "is_metric": prediction.is_metric,
+            "conditioned": list(prediction.conditioned),
+            "files": [str(path) for path in written],
+            "seconds": {what: round(seconds, 3) for what, seconds in progress.seconds.items()},
+            **more,
+        }
+        typer.echo(json.dumps(summary))
+    elif not options.quiet:
+        for path in written:
+            typer.echo(path)
 
 
 def _metres(prediction: Prediction) -> str:

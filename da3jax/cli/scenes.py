@@ -4,11 +4,10 @@ import pathlib
 from typing import Annotated
 
 import typer
-from rich.console import Console
 
 from da3jax.cli.failures import failures_in_a_sentence
-from da3jax.cli.options import number
-from da3jax.cli.run import step
+from da3jax.cli.option_kinds import number
+from da3jax.cli.progress import Progress
 
 LONGEST_SIDE = 2048
 
@@ -40,9 +39,9 @@ def command(
         scene = sample_scene(scene_key)
         return scene, render(scene, sample_cameras(camera_key, scene, views, height, width), height, width, samples=2)
 
-    console = Console(stderr=True)
+    progress = Progress()
     for i, folder in enumerate(folders):
-        with step(console, f"scene {i + 1} of {count}"):
+        with progress.step(f"scene {i + 1} of {count}"):
             written = write_scene(*draw(jax.random.fold_in(jax.random.key(seed), i)), folder)
         for path in written:
             typer.echo(path)

@@ -24,6 +24,7 @@ from da3jax.geometry.conventions import (
     extrinsics_from_opengl,
     opengl_from_extrinsics,
 )
+from da3jax.geometry.gaussians import gaussians_from_raw
 from da3jax.geometry.length_scale import LengthScale, LengthScaleResult, scale_from_lengths
 from da3jax.geometry.pinhole import (
     fov_from_intrinsics,
@@ -43,6 +44,7 @@ from da3jax.geometry.rigid import compose_rigid, invert_rigid, to_homogeneous, t
 from da3jax.geometry.rotations import (
     axis_angle_from_rotation,
     matrix_from_quaternion,
+    multiply_quaternions,
     quaternion_from_matrix,
     rotation_angle,
     rotation_between,
@@ -50,6 +52,7 @@ from da3jax.geometry.rotations import (
 )
 from da3jax.geometry.scale_shift import ScaleShift, ScaleShiftResult, align_scale_shift
 from da3jax.geometry.similarity import Similarity
+from da3jax.geometry.spherical_harmonics import harmonic_terms, rotate_harmonics
 
 __all__ = [
     "Alignment",
@@ -72,12 +75,15 @@ __all__ = [
     "extrinsics_from_colmap",
     "extrinsics_from_opengl",
     "fov_from_intrinsics",
+    "gaussians_from_raw",
     "half_sizes_from_intrinsics",
+    "harmonic_terms",
     "intrinsics_from_fov",
     "intrinsics_from_half_sizes",
     "invert_intrinsics",
     "invert_rigid",
     "matrix_from_quaternion",
+    "multiply_quaternions",
     "normalize_poses",
     "opengl_from_extrinsics",
     "points_from_rays",
@@ -86,6 +92,7 @@ __all__ = [
     "quaternion_from_matrix",
     "rays_from_cameras",
     "resample_rays",
+    "rotate_harmonics",
     "rotation_angle",
     "rotation_between",
     "rotation_from_axis_angle",

@@ -40,6 +40,14 @@ def quaternion_from_matrix(matrix: jax.Array) -> jax.Array:
     return jnp.where(quaternion[..., 3:] < 0, -quaternion, quaternion)
 
 
+def multiply_quaternions(first: jax.Array, other: jax.Array) -> jax.Array:
+    """The product (..., 4) xyzw of quaternions (..., 4) xyzw as of matrices: the second turns first. Axes of length one count for all."""
+    x, y, z, w = jnp.moveaxis(first, -1, 0)
+    a, b, c, d = jnp.moveaxis(other, -1, 0)
+    product = [x * d + w * a + y * c - z * b, y * d + w * b + z * a - x * c, z * d + w * c + x * b - y * a, w * d - x * a - y * b - z * c]
+    return jnp.stack(product, axis=-1)
+
+
 def rotation_from_axis_angle(axis_angle: jax.Array) -> jax.Array:
     """Rotation matrix (..., 3, 3) of vectors (..., 3) along the axis, as long as the angle in radians; the identity for the zero vector."""
     square = jnp.sum(axis_angle * axis_angle, axis=-1, keepdims=True)

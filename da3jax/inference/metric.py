@@ -41,8 +41,8 @@ def to_metres(
     """The prediction in metres, by one of three sources of lengths that are known.
 
     Each source gives pairs of a length in the prediction and the true one; one scale for the whole scene is fitted to them, robustly
-    (`da3jax.geometry.scale_from_lengths`). It multiplies depth, points, the cameras' translations and the rays' origins, and nothing
-    else: `alignment` still says how the network's world became that of the known cameras.
+    (`da3jax.geometry.scale_from_lengths`). It multiplies depth, points, Gaussians, the cameras' translations and the rays' origins,
+    and nothing else: `alignment` still says how the network's world became that of the known cameras.
 
     Args:
         prediction: of one scene, numpy or device arrays; it is not changed.
@@ -103,6 +103,9 @@ def _scaled(prediction: Prediction, found: LengthScale) -> Prediction:
         x[..., start:] *= found.scale.astype(x.dtype)
         return x
 
+    gaussians = prediction.gaussians
+    if gaussians is not None:
+        gaussians = dataclasses.replace(gaussians, means=times(gaussians.means), scales=times(gaussians.scales))
     factor = np.asarray(found.scale if prediction.scale_factor is None else prediction.scale_factor * found.scale)
     return dataclasses.replace(
         prediction,
@@ -110,6 +113,7 @@ def _scaled(prediction: Prediction, found: LengthScale) -> Prediction:
         extrinsics=times(prediction.extrinsics, 3),
         ray=times(prediction.ray, 3),
         points=times(prediction.points),
+        gaussians=gaussians,
         is_metric=True,
         scale_factor=factor,
         scale_residual=np.full(factor.shape, found.residual),

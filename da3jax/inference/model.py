@@ -187,11 +187,14 @@ class DepthAnything3:
         extrinsics: Sequence[np.ndarray | None] | np.ndarray | None = None,
         intrinsics: Sequence[np.ndarray | None] | np.ndarray | None = None,
         align_to_input_ext_scale: bool = True,
+        infer_gs: bool = False,
+        official_gs: bool = False,
         use_ray_pose: bool = False,
         ref_view_strategy: str = REF_VIEW_STRATEGIES[0],
         process_res: int | None = None,
         process_res_method: str = "upper_bound_resize",
         native_resolution: bool = False,
+        max_long_side: int | None = None,
         independent: bool = False,
         outputs: Sequence[str] | None = None,
         export_dir: str | pathlib.Path | None = None,
@@ -200,6 +203,7 @@ class DepthAnything3:
         conf_thresh_percentile: float = 40.0,
         num_max_points: int = 1_000_000,
         show_cameras: bool = True,
+        feat_vis_fps: float = 15.0,
         export_kwargs: Mapping[str, Any] | None = None,
         as_numpy: bool = True,
     ) -> Prediction:
@@ -228,20 +232,26 @@ class DepthAnything3:
             extrinsics: (N, 3 or 4, 4) world-to-camera with OpenCV axes; or a list of such matrices, None for a view without.
             intrinsics: (N, 3, 3) in pixels of the upright images at their own size; or a list, None for a view without.
             align_to_input_ext_scale: False leaves depth and rays as the network has them and brings the known cameras into its world.
+            infer_gs: whether `Prediction.gaussians` is computed, by networks that have a head for it: in the world of depth and cameras.
+                `gs_ply` in `export_format` asks for it, too.
+            official_gs: whether the Gaussians are the official code's, for comparison, with the faults that
+                `da3jax.geometry.gaussians_from_raw` names, and in the network's own world, whatever the rest is brought to.
             use_ray_pose: cameras are fitted to the rays (`da3jax.geometry.cameras_from_rays`) instead of decoded from the special token.
             ref_view_strategy: how the view whose frame is the world is chosen, from three views on.
             process_res: pixels of the side that `process_res_method` names; None is the network's own, 504 for all that are released.
             process_res_method: `upper_bound_resize` (longest side), `lower_bound_resize` (shortest), or `…_crop`.
             native_resolution: whether the result is at the size of the upright images (`da3jax.to_native`), which are read again for that.
+            max_long_side: images whose longer side would have more pixels than this are refused.
             independent: each image is a scene of its own; by default they are views of one scene and see each other.
             outputs: what to compute: `depth` and any of `ray`, `cameras`, `points`, `sky`, `metric_depth` that the network has; by default
                 all. What that takes comes too: cameras where some are known, and with a nested network all that metres are made of.
             export_dir: folder for files in `export_format`; nothing in it is removed.
             export_format: names joined by `-`, out of `da3jax.outputs.FORMATS`.
             export_feat_layers: blocks, from 0, whose features come in `Prediction.aux`.
-            conf_thresh_percentile: for `glb`: points below this percentile of confidence are left out.
-            num_max_points: for `glb`: at most so many points.
-            show_cameras: for `glb`: whether cameras are drawn.
+            conf_thresh_percentile: of `export_kwargs`, as are the next three; they have official names of their own.
+            num_max_points: likewise.
+            show_cameras: likewise.
+            feat_vis_fps: likewise.
             export_kwargs: other fields of `da3jax.outputs.ExportOptions` by name.
             as_numpy: False leaves the result on the device. Otherwise an accelerator sends what it is done with to the host view by view.
 
@@ -255,12 +265,17 @@ class DepthAnything3:
         """
         writes = jax.process_index() == 0
         if export_dir is not None:
-            formats.check_formats(export_format)
+            names = formats.check_formats(export_format)
+            infer_gs = infer_gs or "gs_ply" in names
+            if "feat_vis" in names and not export_feat_layers:
+                raise ValueError("export format 'feat_vis' needs features; export_feat_layers names the blocks, such as [2, 3]")
             options = {"conf_thresh_percentile": conf_thresh_percentile, "num_max_points": num_max_points, "show_cameras": show_cameras}
-            options |= export_kwargs or {}
-            formats.ExportOptions(**options)
+            options |= {"feat_vis_fps": feat_vis_fps, **(export_kwargs or {})}
+            formats.export_options(**options)
             if writes:
                 formats.check_writable(export_dir)
+        if native_resolution and infer_gs:
+            raise ValueError("Gaussians belong to the processed images' pixels, which native_resolution replaces; ask for one of the two")
         if native_resolution and not as_numpy:
             raise ValueError("native_resolution is computed on the host, and as_numpy=False leaves the result on the device; leave one out")
         image = several(image)
@@ -276,6 +291,7 @@ class DepthAnything3:
             use_exif=not isinstance(self.config, NestedConfig) and self.config.canonical_focal is not None,
             process_res=self.config.process_res if process_res is None else process_res,
             process_res_method=process_res_method,
+            max_long_side=max_long_side,
         )
         views, task = planned(
             self.config,
@@ -286,6 +302,8 @@ class DepthAnything3:
             export_feat_layers=export_feat_layers,
             independent=independent,
             align_to_input_ext_scale=align_to_input_ext_scale,
+            infer_gs=infer_gs,
+            official_gs=official_gs,
             as_numpy=as_numpy,
             mesh=self.mesh,
         )
@@ -321,8 +339,8 @@ class DepthAnything3:
             width: likewise.
             extrinsics: whether they will be given, for all views.
             intrinsics: likewise; or read from EXIF, for a metric network.
-            **options: those of `inference` that a program is made for: `align_to_input_ext_scale`, `use_ray_pose`, `ref_view_strategy`,
-                `independent`, `outputs`, `export_feat_layers`.
+            **options: those of `inference` that a program is made for: `align_to_input_ext_scale`, `infer_gs`, `official_gs`,
+                `use_ray_pose`, `ref_view_strategy`, `independent`, `outputs`, `export_feat_layers`.
 
         Returns:
             Seconds that it took.

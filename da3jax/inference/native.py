@@ -37,7 +37,8 @@ def to_native(prediction: Prediction, images: Sequence[ImageLike] | ImageLike | 
     Returns:
         Numpy arrays. `depth`, `conf`, `sky` and `processed_images` are at the photographs' size, `intrinsics` are in their pixels, and
         `from_image` is the identity. `points` are made of depth and cameras, NaN where there is no depth; None where intrinsics are
-        None. Rays, Gaussians and `aux` stay as they are. A prediction that is at this size already is returned as it is.
+        None. Gaussians, one a processed pixel, are left out; rays and `aux` stay as they are.
+        A prediction that is at this size already is returned as it is.
 
     Raises:
         ValueError: an unknown method, a prediction that does not say how its images were processed, or images that are not those that
@@ -86,6 +87,7 @@ def to_native(prediction: Prediction, images: Sequence[ImageLike] | ImageLike | 
         sky=skies,
         intrinsics=intrinsics,
         points=_points(depths, intrinsics, prediction.extrinsics) if has_points else None,
+        gaussians=None,
         processed_images=pictures,
         from_image=np.tile(np.eye(3), (count, 1, 1)),
     )

@@ -10,7 +10,7 @@ from operator import index
 import numpy as np
 from jax.sharding import Mesh
 
-from da3jax.config import PATCH_SIZE, REF_VIEW_STRATEGIES, Config, NestedConfig
+from da3jax.config import PATCH_SIZE, PRESETS, REF_VIEW_STRATEGIES, Config, NestedConfig
 from da3jax.inference.program import Task
 from da3jax.ops.target import target_platform
 from da3jax.schema import one_of
@@ -37,6 +37,8 @@ def planned(
     export_feat_layers: Sequence[int] | None = None,
     independent: bool = False,
     align_to_input_ext_scale: bool = True,
+    infer_gs: bool = False,
+    official_gs: bool = False,
     as_numpy: bool = True,
     mesh: Mesh | None = None,
 ) -> tuple[Views, Task]:
@@ -45,14 +47,21 @@ def planned(
     Raises:
         ValueError: options that this network does not have, or that contradict each other.
     """
+    if official_gs and not infer_gs:
+        raise ValueError("official_gs says which Gaussians are computed, and none are; it goes with infer_gs=True")
+    if infer_gs and "raw_gs" not in config.outputs:
+        able = " and ".join(name for name, preset in PRESETS.items() if "raw_gs" in preset.outputs)
+        raise ValueError(f"infer_gs needs a network that predicts Gaussians, and {config.name} has no head for them; {able} have one")
     views = _usable(config, views, independent, use_ray_pose)
     return views, Task(
-        outputs=_outputs(config, outputs, views, use_ray_pose),
+        outputs=_outputs(config, outputs, views, use_ray_pose, infer_gs),
         use_ray_pose=use_ray_pose,
         ref_view_strategy=ref_view_strategy,
         export_feat_layers=() if export_feat_layers is None else tuple(map(index, export_feat_layers)),
         independent=independent,
         align_to_input_ext_scale=align_to_input_ext_scale,
+        infer_gs=infer_gs,
+        official_gs=official_gs,
         to_host=as_numpy and mesh is None and target_platform() != "cpu",
         **_use_of_cameras(config, views),
     )
@@ -97,7 +106,7 @@ def _use_of_cameras(config: Config, views: Views) -> dict[str, bool]:
     }
 
 
-def _outputs(config: Config, outputs: Sequence[str] | None, views: Views, use_ray_pose: bool) -> tuple[str, ...]:
+def _outputs(config: Config, outputs: Sequence[str] | None, views: Views, use_ray_pose: bool, infer_gs: bool) -> tuple[str, ...]:
     known = [name for name in config.outputs if name not in ("taps", "raw_gs")]
     intrinsics_known = views.intrinsics is not None and np.isfinite(views.intrinsics).all()
     possible = [*known, "points"] if {"ray", "cameras"} & set(known) or intrinsics_known else known
@@ -112,8 +121,10 @@ def _outputs(config: Config, outputs: Sequence[str] | None, views: Views, use_ra
         names = (*names, "cameras", "sky", "metric_depth")
     if views.extrinsics is not None or views.intrinsics is not None:
         names = (*names, "cameras")
+    if infer_gs:
+        names = (*names, "cameras", "raw_gs")
     if use_ray_pose:
         if "ray" not in known:
             raise ValueError(f"use_ray_pose needs rays, which {config.name} does not predict; it has {', '.join(known)}")
         names = (*(name for name in names if name != "cameras"), "ray")
-    return tuple(name for name in (*known, "points") if name in names)  # one program whatever the order
+    return tuple(name for name in (*known, "raw_gs", "points") if name in names)  # one program whatever the order

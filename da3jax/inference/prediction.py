@@ -23,8 +23,8 @@ def to_prediction(result: Result, views: Views, known: KnownCameras, task: Task,
 
     Numpy stays numpy: on the device each of these small steps would be compiled.
     """
-    flat = jax.tree.map(lambda leaf: leaf.reshape(-1, *leaf.shape[2:]), (result.network, result.solution, result.points))
-    output, solution, points = flat
+    by_view = (result.network, result.solution, result.points, result.gaussians)
+    output, solution, points, gaussians = jax.tree.map(lambda leaf: leaf.reshape(-1, *leaf.shape[2:]), by_view)
     if task.use_ray_pose and (degenerate := np.flatnonzero(solution.result).tolist()):
         logger.warning("the rays of views %s determine no camera; where none is known, theirs is the identity", degenerate)
     aux = {f"feat_layer_{layer}": features for layer, features in (output.features or {}).items()}
@@ -59,6 +59,7 @@ def to_prediction(result: Result, views: Views, known: KnownCameras, task: Task,
         processed_images=views.processed_images,
         from_image=views.from_image,
         image_sizes=views.image_sizes,
+        gaussians=gaussians,
         is_metric=is_metric,
         scale_factor=factor,
         scale_residual=residual,

@@ -1,9 +1,10 @@
-"""What `DepthAnything3.inference` computes on the device: the network, then cameras, metres, the caller's world and points."""
+"""What `DepthAnything3.inference` computes on the device: the network, then cameras, metres, the caller's world, points, Gaussians."""
 
 from __future__ import annotations
 
 import dataclasses
 import logging
+import math
 from typing import Any, NamedTuple
 
 import jax
@@ -23,9 +24,10 @@ from da3jax.geometry import (
     points_from_rays,
     unproject,
 )
+from da3jax.inference.gaussians import official_gaussians, world_gaussians
 from da3jax.models import forward
 from da3jax.models.metric import MetricScale, in_metres, in_world, scaled_to_metric
-from da3jax.types import NetworkOutput, Params
+from da3jax.types import Gaussians, NetworkOutput, Params
 
 ALIGNMENT_TRIES = 256
 """Samples of half the views, of which one has to be free of wrong cameras. The official ten miss it with two wrong ones in twelve."""
@@ -54,6 +56,10 @@ class Task:
     in_metres: bool = False
     """Whether intrinsics bring a metric network's own depth to metres."""
     align_to_input_ext_scale: bool = True
+    infer_gs: bool = False
+    """Whether Gaussians are computed; `outputs` has `raw_gs` then."""
+    official_gs: bool = False
+    """Whether they are the official code's."""
     to_host: bool = False
     """Whether what nothing on the device looks at again leaves it view by view."""
 
@@ -103,12 +109,14 @@ class Result(NamedTuple):
     scale: MetricScale | None = None
     alignment: Alignment | None = None
     points: jax.Array | None = None
+    gaussians: Gaussians | None = None
 
     def first(self, views: int) -> Result:
         """The same without the views after the first `views`; numpy or device arrays."""
-        network, solution, points = jax.tree.map(lambda x: x[:, :views], (self.network, self.solution, self.points))
+        by_view = (self.network, self.solution, self.points, self.gaussians)
+        network, solution, points, gaussians = jax.tree.map(lambda x: x[:, :views], by_view)
         alignment = self.alignment and dataclasses.replace(self.alignment, inliers=self.alignment.inliers[:, :views])
-        return Result(network, solution, self.scale, alignment, points)
+        return Result(network, solution, self.scale, alignment, points, gaussians)
 
 
 def run(
@@ -133,6 +141,10 @@ def run(
         solved = solution.result == 0
         counted = solved if view_mask is None else solved & view_mask
         output = dataclasses.replace(output, extrinsics=solution.extrinsics, intrinsics=solution.intrinsics(height, width))
+    gaussians = None
+    if task.official_gs:
+        seen = normalize_poses(known.relative, view_mask) if task.conditioned else None
+        gaussians = official_gaussians(output, seen, view_mask)
     if known.intrinsics is not None:
         output = dataclasses.replace(output, intrinsics=_filled(known.intrinsics, output.intrinsics))
 
@@ -154,7 +166,13 @@ def run(
             points = unproject(output.depth, output.intrinsics, output.extrinsics)
         else:
             points = points_from_rays(output.depth, output.ray)
-    return Result(output, solution, scale, alignment, points)
+    if task.infer_gs:
+        if gaussians is None:
+            in_input = alignment is not None and task.align_to_input_ext_scale
+            factors = (*((scale.scale,) if scale is not None else ()), *((alignment.similarity.scale,) if in_input else ()))
+            gaussians = world_gaussians(output, math.prod(factors) if factors else None)
+        output = dataclasses.replace(output, raw_gs=None, raw_gs_conf=None)
+    return Result(output, solution, scale, alignment, points, gaussians)
 
 
 def _network(params: Params, images: jax.Array, known: KnownCameras, task: Task, common: dict[str, Any]) -> NetworkOutput:

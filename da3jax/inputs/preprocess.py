@@ -40,6 +40,7 @@ def preprocess(
     use_exif: bool = False,
     process_res: int = 504,
     process_res_method: str = "upper_bound_resize",
+    max_long_side: int | None = None,
     num_workers: int | None = None,
 ) -> Views:
     """Images, and cameras if known, as `da3jax.forward` takes them: one scene of S views.
@@ -58,6 +59,8 @@ def preprocess(
         use_exif: whether a view that was given no intrinsics gets those of its EXIF, if it has any (`intrinsics_from_exif`).
         process_res: pixels, at least 14.
         process_res_method: one of `METHODS`.
+        max_long_side: images whose longer side would have more pixels than this are refused: with a `lower_bound` method, nothing else
+            keeps a panorama from becoming very long. None for any length.
         num_workers: threads that decode and resize; None is as many as there are cores, at most 8. No more images than this are held at
             their own size at a time. The result does not depend on it.
 
@@ -89,7 +92,7 @@ def preprocess(
 
     def process(image: ImageLike, name: str) -> tuple[np.ndarray, np.ndarray, tuple[int, int]]:
         upright = read_image(image, name)
-        return *_fit(upright, name, process_res, process_res_method), upright.shape[:2]
+        return *_fit(upright, name, process_res, process_res_method, max_long_side), upright.shape[:2]
 
     with ThreadPoolExecutor(num_workers or min(8, os.cpu_count() or 1, len(images))) as pool:
         pixels, changes, sizes = zip(*pool.map(process, images, names), strict=True)
@@ -106,7 +109,7 @@ def _whole(value: object) -> bool:
     return isinstance(value, int | np.integer) and not isinstance(value, bool)
 
 
-def _fit(image: np.ndarray, name: str, process_res: int, method: str) -> tuple[np.ndarray, np.ndarray]:
+def _fit(image: np.ndarray, name: str, process_res: int, method: str, max_long_side: int | None) -> tuple[np.ndarray, np.ndarray]:
     """One image at its processed size, (h, w, 3) uint8, and the (3, 3) that takes its intrinsics there."""
     height, width = image.shape[:2]
     bounded = max(height, width) if method.startswith("upper") else min(height, width)
@@ -121,6 +124,11 @@ def _fit(image: np.ndarray, name: str, process_res: int, method: str) -> tuple[n
         raise ValueError(
             f"{name} is too thin: {height} × {width} (H × W) becomes {final[0]} × {final[1]} by {method} at process_res {process_res}, "
             f"less than one patch of {PATCH_SIZE}; crop the image, or choose a larger process_res or a lower_bound method"
+        )
+    if max_long_side is not None and max(final) > max_long_side:
+        raise ValueError(
+            f"{name} would be {final[0]} × {final[1]} (H × W) by {method} at process_res {process_res}; its longer side is to be at most "
+            f"{max_long_side}: crop the image, or choose a smaller process_res or an upper_bound method"
         )
     image = (resize_cubic if scale > 1 else resize_area)(image, *first)
     change = np.diag([first[1] / width, first[0] / height, 1.0])

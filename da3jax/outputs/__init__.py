@@ -9,18 +9,24 @@ import jax
 import numpy as np
 
 from da3jax.outputs.atomic import check_writable
+from da3jax.outputs.colmap import write_colmap
 from da3jax.outputs.depth_png16 import write_depth_png16
 from da3jax.outputs.depth_vis import write_depth_vis
+from da3jax.outputs.feat_vis import check_features, write_feat_vis
 from da3jax.outputs.glb import write_glb
+from da3jax.outputs.gs_ply import write_gs_ply
+from da3jax.outputs.mesh import write_mesh
+from da3jax.outputs.nerfstudio import write_nerfstudio
 from da3jax.outputs.npz import write_mini_npz, write_npz
-from da3jax.outputs.options import ExportOptions
+from da3jax.outputs.options import ExportOptions, export_options
 from da3jax.outputs.ply import write_ply
 from da3jax.outputs.rerun import import_rerun, write_rerun
+from da3jax.outputs.video import write_video
 from da3jax.outputs.viewer import view
 from da3jax.schema import one_of
 from da3jax.types import Prediction
 
-__all__ = ["FORMATS", "ExportOptions", "check_formats", "check_writable", "export", "view"]
+__all__ = ["FORMATS", "ExportOptions", "check_formats", "check_writable", "export", "export_options", "view"]
 
 _WRITERS = {
     "npz": write_npz,
@@ -29,13 +35,23 @@ _WRITERS = {
     "depth_png16": write_depth_png16,
     "glb": write_glb,
     "ply": write_ply,
+    "mesh": write_mesh,
+    "colmap": write_colmap,
+    "nerfstudio": write_nerfstudio,
+    "video": write_video,
+    "feat_vis": write_feat_vis,
+    "gs_ply": write_gs_ply,
     "rerun": write_rerun,
 }
 
 FORMATS = tuple(_WRITERS)
 """Names that `export_format` accepts, several joined by hyphens."""
 
-_NEED_IMAGES = ("npz", "depth_vis", "glb", "ply", "rerun")
+_NEED_IMAGES = ("npz", "depth_vis", "glb", "ply", "mesh", "colmap", "nerfstudio", "video", "rerun")
+_NEED_CAMERAS = ("colmap", "nerfstudio")
+
+_GAUSSIAN_SHAPES = {"means": (3,), "scales": (3,), "rotations": (4,), "harmonics": (3, 9), "opacities": ()}
+"""Behind (N, H, W)."""
 
 
 def check_formats(export_format: str) -> list[str]:
@@ -58,15 +74,21 @@ def check_formats(export_format: str) -> list[str]:
 def export(prediction: Prediction, export_format: str, export_dir: str | pathlib.Path, **options: Any) -> list[pathlib.Path]:
     """Writes a prediction into a folder, in one or more formats.
 
-    | format      | file below `export_dir`        | what it holds                                       |
-    |-------------|--------------------------------|-----------------------------------------------------|
-    | `npz`       | `exports/npz/results.npz`      | every field of the prediction but points            |
-    | `mini_npz`  | `exports/mini_npz/results.npz` | the same without images and features                |
-    | `depth_vis` | `depth_vis/0000.jpg`, ...      | a photograph beside its coloured inverse depth      |
-    | `depth_png16` | `depth_png16/0000.png`, ...  | depth in 16-bit steps, worth what `scale.json` says |
-    | `glb`       | `scene.glb`                    | coloured points and camera frusta (see `write_glb`) |
-    | `ply`       | `points.ply`                   | the same points, without cameras (see `write_ply`)  |
-    | `rerun`     | `scene.rrd`                    | points, cameras, pictures and depth for Rerun       |
+    | format        | files below `export_dir`                   | what they hold                                                  |
+    |---------------|--------------------------------------------|-----------------------------------------------------------------|
+    | `npz`         | `exports/npz/results.npz`                  | every field of the prediction but points                        |
+    | `mini_npz`    | `exports/mini_npz/results.npz`             | the same without images, features and Gaussians                 |
+    | `depth_vis`   | `depth_vis/0000.jpg`, ...                  | a photograph beside its coloured inverse depth                  |
+    | `depth_png16` | `depth_png16/0000.png`, ..., `scale.json`  | depth in 16-bit steps, worth what `scale.json` says             |
+    | `video`       | `video/depth.mp4`, `side_by_side.mp4`      | coloured depth on one scale, alone and beside the photographs   |
+    | `feat_vis`    | `feat_vis/layer_I/0000.png`, `layer_I.mp4` | photographs beside the principal components of their features   |
+    | `glb`         | `scene.glb`                                | coloured points and camera frusta (see `write_glb`)             |
+    | `ply`         | `points.ply`                               | the same points, without cameras (see `write_ply`)              |
+    | `mesh`        | `mesh.glb`, `mesh.ply`                     | textured triangles, or coloured at their corners (`write_mesh`) |
+    | `gs_ply`      | `gs_ply/0000.ply`                          | 3D Gaussians (see `write_gs_ply`)                               |
+    | `colmap`      | `colmap/sparse/0/*.bin`, `colmap/images/`  | cameras, points with tracks, pictures (see `write_colmap`)      |
+    | `nerfstudio`  | `nerfstudio/transforms.json` and beside it | cameras, points and pictures (see `write_nerfstudio`)           |
+    | `rerun`       | `scene.rrd`                                | points, cameras, pictures and depth (see `write_rerun`)         |
 
     Options, shapes and the folder are checked before the first file is written. Each file is written whole or not at all, and
     nothing in the folder is touched but the files written.
@@ -81,14 +103,18 @@ def export(prediction: Prediction, export_format: str, export_dir: str | pathlib
         The files written, in the order of the formats.
 
     Raises:
-        ValueError: an unknown format, an option out of its range, or a prediction that a format cannot be made of.
+        ValueError: an unknown format or option, an option out of its range, or a prediction that a format cannot be made of.
         OSError: the folder or a file cannot be written.
         ModuleNotFoundError: a format needs an extra that is not installed.
     """
     names = check_formats(export_format)
-    chosen = ExportOptions(**options)
+    chosen = export_options(**options)
     prediction = jax.tree.map(np.asarray, prediction)
     _check_prediction(prediction, names)
+    if chosen.images is not None and len(chosen.images) != len(prediction.depth):
+        raise ValueError(
+            f"images are {len(chosen.images)} beside a prediction of {len(prediction.depth)} views; there is one picture a view"
+        )
     check_writable(export_dir)
     return [path for name in names for path in _WRITERS[name](prediction, pathlib.Path(export_dir), chosen)]
 
@@ -97,10 +123,20 @@ def _check_prediction(prediction: Prediction, formats: list[str]) -> None:
     shape = prediction.depth.shape
     if len(shape) != 3 or 0 in shape:
         raise ValueError(f"depth has the shape {shape}; it is (N, H, W), none of them 0")
-    images = prediction.processed_images
+    cameras = ("intrinsics", "extrinsics") if shape[0] > 1 else ("intrinsics",)  # one view is where the world is
+    missing = [name for name in cameras if getattr(prediction, name) is None]
+    images, gaussians = prediction.processed_images, prediction.gaussians
+    if "gs_ply" in formats and gaussians is None:
+        raise ValueError("export format 'gs_ply' needs Gaussians, and the prediction has none; infer_gs=True of inference computes them")
     for name in formats:
         if images is None and name in _NEED_IMAGES:
             raise ValueError(f"export format {name!r} needs processed_images, and the prediction has none; mini_npz does without")
+        if missing and name in _NEED_CAMERAS:
+            raise ValueError(
+                f"export format {name!r} needs cameras, and the prediction has no {' and no '.join(missing)}; glb does without"
+            )
+    if "feat_vis" in formats:
+        check_features(prediction)
     if images is not None and images.dtype != np.uint8:
         raise ValueError(f"processed_images are of type {images.dtype}; they are uint8")
     for name, value, allowed in (
@@ -111,6 +147,7 @@ def _check_prediction(prediction: Prediction, formats: list[str]) -> None:
         ("intrinsics", prediction.intrinsics, [(shape[0], 3, 3)]),
         ("from_image", prediction.from_image, [(shape[0], 3, 3)]),
         ("image_sizes", prediction.image_sizes, [(shape[0], 2)]),
+        *((f"gaussians.{name}", getattr(gaussians, name, None), [(*shape, *tail)]) for name, tail in _GAUSSIAN_SHAPES.items()),
     ):
         if value is not None and value.shape not in allowed:
             raise ValueError(f"{name} has the shape {value.shape}; beside a depth of {shape} it is {' or '.join(map(str, allowed))}")

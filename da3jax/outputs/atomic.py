@@ -6,7 +6,7 @@ import contextlib
 import pathlib
 import secrets
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 
 
 @contextlib.contextmanager
@@ -19,16 +19,10 @@ def atomic(path: pathlib.Path) -> Iterator[pathlib.Path]:
     Raises:
         OSError: the folder or the file cannot be written; whatever `path` held before is still there.
     """
-    temp = path.with_name(f".{path.stem}.{secrets.token_hex(4)}.tmp{path.suffix}")
-    try:
+    with _temporary(path) as temp, _one_sentence(path):
         path.parent.mkdir(parents=True, exist_ok=True)
         yield temp
         temp.replace(path)
-    except OSError as error:
-        raise OSError(f"{path.name} cannot be written into the folder {path.parent}: {error.strerror or error}") from error
-    finally:
-        with contextlib.suppress(OSError):  # there is nothing to remove after the rename, or where nothing could be created
-            temp.unlink()
 
 
 def check_writable(export_dir: str | pathlib.Path) -> None:
@@ -45,3 +39,40 @@ def check_writable(export_dir: str | pathlib.Path) -> None:
         raise OSError(f"the export folder {export_dir} is a file, or lies below one; name a folder, it is created if need be") from error
     except OSError as error:
         raise OSError(f"the export folder {export_dir} cannot be written: {error.strerror or error}") from error
+
+
+def write_together(files: Mapping[pathlib.Path, bytes]) -> None:
+    """Writes files that belong together: all contents under temporary names first, so that a full disk leaves all of them as they were.
+
+    Raises:
+        OSError: as `atomic`.
+    """
+    with contextlib.ExitStack() as stack:
+        temps = []
+        for path, content in files.items():
+            temp = stack.enter_context(_temporary(path))
+            with _one_sentence(path):
+                path.parent.mkdir(parents=True, exist_ok=True)
+                temp.write_bytes(content)
+            temps.append(temp)
+        for path, temp in zip(files, temps, strict=True):
+            with _one_sentence(path):
+                temp.replace(path)
+
+
+@contextlib.contextmanager
+def _temporary(path: pathlib.Path) -> Iterator[pathlib.Path]:
+    temp = path.with_name(f".{path.stem}.{secrets.token_hex(4)}.tmp{path.suffix}")
+    try:
+        yield temp
+    finally:
+        with contextlib.suppress(OSError):  # there is nothing to remove after the rename, or where nothing could be created
+            temp.unlink()
+
+
+@contextlib.contextmanager
+def _one_sentence(path: pathlib.Path) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise OSError(f"{path.name} cannot be written into the folder {path.parent}: {error.strerror or error}") from error

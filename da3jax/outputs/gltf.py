@@ -15,6 +15,12 @@ ROOT = "prediction_world"
 _FLIP = np.diag([1.0, -1.0, -1.0])
 """Between OpenCV axes (y down, z forward) and those of glTF (y up, z backward)."""
 
+_CLAMP_TO_EDGE = 33071
+"""A texture that ends at its border (glTF 2.0, 5.26)."""
+
+_TRIANGLES = 4
+"""What a primitive is made of (glTF 2.0, 5.24)."""
+
 _VERTICES, _INDICES = 34962, 34963
 """What a buffer view is for (glTF 2.0, 5.11.5)."""
 
@@ -63,6 +69,7 @@ def encode_glb(scene: trimesh.Scene, to_scene: np.ndarray, origin: np.ndarray) -
                 used += [(primitive["indices"], _INDICES)] if "indices" in primitive else []
                 for accessor, target in used:
                     tree["bufferViews"][tree["accessors"][accessor]["bufferView"]]["target"] = target
+        _show_as_photographed(tree)
         nodes = [node for node in tree["nodes"] if "mesh" in node]  # some versions of trimesh add a frame of their own above
         below = list(range(len(nodes)))
         if origin.any():
@@ -76,3 +83,18 @@ def encode_glb(scene: trimesh.Scene, to_scene: np.ndarray, origin: np.ndarray) -
         for geometry in scene.geometry.values():
             geometry.apply_translation(-origin)
     return scene.export(file_type="glb", tree_postprocessor=arrange)
+
+
+def _show_as_photographed(tree: dict[str, Any]) -> None:
+    """Gives triangles unlit materials, drawn from both sides, and textures an end at their border."""
+    for mesh in tree["meshes"]:
+        for primitive in mesh["primitives"]:
+            if primitive["mode"] == _TRIANGLES and "material" not in primitive:  # of colours at vertices; glTF's default is metal
+                primitive["material"] = len(tree.setdefault("materials", []))
+                tree["materials"].append({"pbrMetallicRoughness": {"metallicFactor": 0.0, "roughnessFactor": 1.0}})
+    for material in tree.get("materials", ()):
+        material |= {"doubleSided": True, "extensions": {"KHR_materials_unlit": {}}}
+        tree["extensionsUsed"] = ["KHR_materials_unlit"]
+    for texture in tree.get("textures", ()):
+        texture["sampler"] = 0
+        tree["samplers"] = [{"wrapS": _CLAMP_TO_EDGE, "wrapT": _CLAMP_TO_EDGE}]

@@ -17,17 +17,19 @@ def write_npz(prediction: Prediction, export_dir: pathlib.Path, options: ExportO
 
     The archive holds `image` (N, H, W, 3) uint8, `depth`, `conf`, `extrinsics` (world-to-camera), `intrinsics` (pixels), `sky`,
     `ray`, `ray_conf`, `ray_residual`, `from_image`, `image_sizes`, `is_metric`, `scale_factor`, `scale_residual`, `conditioned`
-    (names joined by commas), `alignment_scale`, `alignment_rotation`, `alignment_translation`, `alignment_residual`,
+    (names joined by commas), `gaussians_means`, `gaussians_scales`, `gaussians_rotations`, `gaussians_harmonics`,
+    `gaussians_opacities`, `alignment_scale`, `alignment_rotation`, `alignment_translation`, `alignment_residual`,
     `alignment_inliers`, `alignment_scale_determined`, `alignment_rotation_determined`, and the entries of `aux`, shaped as in
-    `Prediction`; what is None is left out.
+    `Prediction` and `Gaussians`; what is None is left out.
     It loads with `allow_pickle=False`.
     """
     return _write(_fields(prediction), export_dir / "exports" / "npz" / "results.npz")
 
 
 def write_mini_npz(prediction: Prediction, export_dir: pathlib.Path, options: ExportOptions) -> list[pathlib.Path]:
-    """Writes what `write_npz` does, less `image` and features, to `exports/mini_npz/results.npz`."""
-    small = {name: value for name, value in _fields(prediction).items() if not name.startswith(("image", "feat_layer_"))}
+    """Writes what `write_npz` does, less `image`, features and Gaussians, to `exports/mini_npz/results.npz`."""
+    large = ("feat_layer_", "gaussians_")
+    small = {name: value for name, value in _fields(prediction).items() if name != "image" and not name.startswith(large)}
     return _write(small, export_dir / "exports" / "mini_npz" / "results.npz")
 
 
@@ -48,6 +50,7 @@ def _fields(prediction: Prediction) -> dict[str, np.ndarray]:
         "scale_factor": prediction.scale_factor,
         "scale_residual": prediction.scale_residual,
         "conditioned": ",".join(prediction.conditioned) or None,
+        **({} if prediction.gaussians is None else {f"gaussians_{name}": value for name, value in vars(prediction.gaussians).items()}),
         **_alignment(prediction.alignment),
         **prediction.aux,
     }

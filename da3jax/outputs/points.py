@@ -39,7 +39,7 @@ def world_points(
     points, colours = [], []
     for view, chosen in enumerate(choose_pixels(keep, most if options.thinning == "random" else _LIFTED * most, options.seed)):
         rows, columns = np.divmod(chosen, keep.shape[2])
-        points.append(_lift(prediction.depth[view, rows, columns], rows, columns, intrinsics[view], extrinsics[view]))
+        points.append(lift(prediction.depth[view, rows, columns], rows, columns, intrinsics[view], extrinsics[view]))
         colours.append(prediction.processed_images[view, rows, columns])
     points, colours = np.concatenate(points), np.concatenate(colours)
     chosen = thin_by_voxels(points, most)
@@ -65,7 +65,7 @@ def float32_origin(points: np.ndarray) -> np.ndarray:
     return np.zeros(3) if np.abs(median).max() * _ROUNDING <= 1e-6 * diagonal(points) else np.round(median)
 
 
-def _lift(depth: np.ndarray, rows: np.ndarray, columns: np.ndarray, intrinsics: np.ndarray, extrinsics: np.ndarray) -> np.ndarray:
+def lift(depth: np.ndarray, rows: np.ndarray, columns: np.ndarray, intrinsics: np.ndarray, extrinsics: np.ndarray) -> np.ndarray:
     """World points (P, 3) float64 of the centres of pixels at their depth (P,).
 
     Sums of three terms are written out: a matrix product's last bit may depend on how many threads share it.

@@ -8,7 +8,7 @@ import pytest
 from typer.testing import CliRunner
 
 from da3jax.cli import app
-from da3jax.cli.rendered import errors
+from da3jax.cli.rendered import as_table, errors
 from da3jax.geometry import rays_from_cameras
 from da3jax.training.scenes.render import RenderedViews
 from da3jax.types import Prediction
@@ -73,8 +73,8 @@ def test_errors_are_those_of_the_prediction():
     prediction = Prediction(
         depth=2 * depth, extrinsics=turned, intrinsics=intrinsics, ray=ray, ray_conf=np.ones(ray.shape[:-1], np.float32)
     )
-    found = cells(errors(prediction, truth, decoded=True))
+    found = cells(as_table(errors(prediction, truth, decoded=True)))
     assert found["depth, after one scale"] == "AbsRel 0.000, δ1 1.000"
     assert "median 11.5° off, over 1 pairs" in found["cameras by the head"]
     assert found["cameras by the rays"].startswith("AUC@30 100.0, median 0.0° off")
-    assert "cameras by the head" not in cells(errors(prediction, truth, decoded=False))
+    assert "cameras by the head" not in errors(prediction, truth, decoded=False)

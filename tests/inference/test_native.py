@@ -147,11 +147,11 @@ def test_what_a_prediction_lacks_stays_away_and_the_rest_stays(resized):
     np.testing.assert_allclose(native.depth, da3jax.to_native(prediction, pictures).depth, rtol=1e-6)
     assert all(getattr(native, name) is None for name in ("conf", "sky", "intrinsics", "extrinsics", "points"))
     gaussians = Gaussians(*(np.ones((2, *PROCESSED, *tail)) for tail in ((3,), (3,), (4,), (3, 9), ())))
-    kept = {"ray": np.ones((2, 4, 6, 6)), "aux": {"feat_layer_1": np.ones((2, 2, 3, 5))}, "gaussians": gaussians, "is_metric": True}
-    native = da3jax.to_native(dataclasses.replace(prediction, **kept, intrinsics=None), pictures)
-    assert all(getattr(native, name) is kept[name] or getattr(native, name) == kept[name] for name in ("ray", "is_metric"))
+    kept = {"ray": np.ones((2, 4, 6, 6)), "aux": {"feat_layer_1": np.ones((2, 2, 3, 5))}, "is_metric": True}
+    native = da3jax.to_native(dataclasses.replace(prediction, **kept, intrinsics=None, gaussians=gaussians), pictures)
+    jax.tree.map(np.testing.assert_array_equal, {name: getattr(native, name) for name in kept}, kept)
     assert native.points is None
-    jax.tree.map(np.testing.assert_array_equal, (native.gaussians, native.aux), (gaussians, kept["aux"]))
+    assert native.gaussians is None
 
 
 def test_points_of_independent_images_are_in_their_cameras_frames(resized):
@@ -207,6 +207,14 @@ def test_metric_networks_and_nested_ones_come_at_the_photographs_size(metric, ne
 def test_device_arrays_cannot_be_asked_for_at_that_size(model, images):
     with pytest.raises(ValueError, match=r"^native_resolution is computed on the host, and as_numpy=False leaves the result on the device"):
         model.inference(images, native_resolution=True, as_numpy=False)
+
+
+def test_gaussians_cannot_be_asked_for_at_that_size(model, images, tmp_path):
+    message = r"^Gaussians belong to the processed images' pixels, which native_resolution replaces; ask for one of the two$"
+    with pytest.raises(ValueError, match=message):
+        model.inference(images, native_resolution=True, infer_gs=True)
+    with pytest.raises(ValueError, match=message):
+        model.inference(images, native_resolution=True, export_dir=tmp_path, export_format="gs_ply")
 
 
 def test_an_unknown_method_is_named(resized):

@@ -1,9 +1,11 @@
 """A slanted plane seen by two cameras, whose every pixel is known."""
 
+import dataclasses
+
 import numpy as np
 import pytest
 
-from da3jax.types import Prediction
+from da3jax.types import Gaussians, Prediction
 
 NORMAL, OFFSET = np.array([0.1, -0.2, 1.0]), 5.0
 HEIGHT, WIDTH = 20, 30
@@ -47,3 +49,20 @@ def scene() -> tuple[Prediction, np.ndarray]:
 @pytest.fixture
 def prediction(scene) -> Prediction:
     return scene[0]
+
+
+@pytest.fixture
+def with_gaussians(scene) -> Prediction:
+    """The same with a Gaussian at each pixel's point, all else of it random."""
+    prediction, points = scene
+    rng = np.random.default_rng(1)
+    shape = prediction.depth.shape
+    rotations = rng.standard_normal((*shape, 4)).astype(np.float32)
+    gaussians = Gaussians(
+        means=points.astype(np.float32),
+        scales=rng.uniform(1e-3, 1e-1, (*shape, 3)).astype(np.float32),
+        rotations=rotations / np.linalg.norm(rotations, axis=-1, keepdims=True),
+        harmonics=rng.standard_normal((*shape, 3, 9)).astype(np.float32),
+        opacities=rng.uniform(0.1, 0.9, shape).astype(np.float32),
+    )
+    return dataclasses.replace(prediction, gaussians=gaussians)

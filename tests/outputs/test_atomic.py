@@ -2,7 +2,7 @@ import pathlib
 
 import pytest
 
-from da3jax.outputs.atomic import atomic, check_writable
+from da3jax.outputs.atomic import atomic, check_writable, write_together
 
 
 def test_the_file_appears_when_the_block_ends_with_folders_made(tmp_path):
@@ -94,3 +94,15 @@ def test_a_read_only_folder_is_refused(tmp_path):
         pytest.skip("this user may write anywhere")
     finally:
         pathlib.Path(folder).chmod(0o700)
+
+
+def test_files_that_belong_together_are_all_new_or_all_old(tmp_path):
+    first, second = tmp_path / "new" / "a.bin", tmp_path / "b.bin"
+    write_together({first: b"one", second: b"two"})
+    assert (first.read_bytes(), second.read_bytes()) == (b"one", b"two")
+    blocked = tmp_path / "a.bin" / "below"
+    (tmp_path / "a.bin").write_text("a file")
+    with pytest.raises(OSError, match=rf"^below cannot be written into the folder {tmp_path}/a\.bin: File exists$"):
+        write_together({first: b"three", blocked: b"four", second: b"five"})
+    assert (first.read_bytes(), second.read_bytes()) == (b"one", b"two")
+    assert sorted(path.name for path in tmp_path.rglob("*") if path.is_file()) == ["a.bin", "a.bin", "b.bin"]

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from da3jax.outputs import FORMATS, check_formats, export
+from da3jax.types import Gaussians, LazyImage
 
 PLAIN = tuple(name for name in FORMATS if name != "rerun")
 """Rerun is an extra, and its numbering of rows is never the same twice: tests/outputs/test_rerun.py."""
@@ -19,7 +20,20 @@ FILES = {
     "depth_png16": ["depth_png16/0000.png", "depth_png16/0001.png", "depth_png16/scale.json"],
     "glb": ["scene.glb"],
     "ply": ["points.ply"],
+    "mesh": ["mesh.glb", "mesh.ply"],
+    "colmap": [f"colmap/sparse/0/{name}.bin" for name in ("cameras", "images", "points3D")],
+    "nerfstudio": ["nerfstudio/sparse_pc.ply", "nerfstudio/transforms.json"],
+    "video": ["video/depth.mp4", "video/side_by_side.mp4"],
+    "feat_vis": ["feat_vis/layer_2/0000.png", "feat_vis/layer_2/0001.png", "feat_vis/layer_2.mp4"],
+    "gs_ply": ["gs_ply/0000.ply"],
 }
+
+
+@pytest.fixture
+def prediction(with_gaussians):
+    """What every format can be made of."""
+    features = np.random.default_rng(3).normal(size=(2, 2, 3, 8)).astype(np.float32)
+    return dataclasses.replace(with_gaussians, aux={"feat_layer_2": features})
 
 
 def files(folder):
@@ -48,7 +62,8 @@ def test_no_format_is_refused():
 @pytest.mark.parametrize("name", PLAIN)
 def test_each_format_writes_its_files_and_says_which(prediction, tmp_path, name):
     paths = export(prediction, name, str(tmp_path))
-    assert [str(path.relative_to(tmp_path)) for path in paths] == FILES[name] == sorted(files(tmp_path))
+    assert [str(path.relative_to(tmp_path)) for path in paths] == FILES[name]
+    assert sorted(FILES[name]) == sorted(files(tmp_path))
 
 
 def test_the_same_prediction_gives_the_same_bytes_and_other_files_stay(prediction, tmp_path):
@@ -118,8 +133,14 @@ def test_a_folder_that_cannot_be_written_is_refused_first(prediction, tmp_path):
     ("options", "message"),
     [
         ({"num_max_points": 0}, "^num_max_points is 0; it is at least 1$"),
+        ({"sparse_max_points": 0}, "^sparse_max_points is 0; it is at least 1$"),
+        ({"track_tolerance": 0}, "^track_tolerance is 0; it is between 0 and 1, both excluded$"),
+        ({"track_tolerance": 1.0}, "^track_tolerance is 1.0; it is between 0 and 1, both excluded$"),
+        ({"video_fps": 0}, "^video_fps is 0; it is in frames a second, between 0.1 and 1000$"),
+        ({"feat_vis_fps": float("nan")}, "^feat_vis_fps is nan; it is in frames a second, between 0.1 and 1000$"),
         ({"conf_thresh_percentile": 101}, "^conf_thresh_percentile is 101; it is between 0 and 100$"),
         ({"conf_thresh_percentile": float("nan")}, "^conf_thresh_percentile is nan; it is between 0 and 100$"),
+        ({"max_points": 3}, "^export option 'max_points' is unknown; it is one of .*num_max_points.*; did you mean 'num_max_points'[?]$"),
         ({"thinning": "voxels"}, "^thinning 'voxels' is unknown; it is one of voxel, random; did you mean 'voxel'[?]$"),
         ({"edge_threshold": 0.0}, "^edge_threshold is 0.0; it is a positive number, or None$"),
         ({"edge_threshold": float("nan")}, "^edge_threshold is nan; it is a positive number, or None$"),
@@ -147,9 +168,37 @@ def test_an_option_out_of_range_is_refused(prediction, tmp_path, options, messag
         ({"sky": np.zeros((1, 20, 30), bool)}, r"^sky has the shape \(1, 20, 30\)"),
         ({"extrinsics": np.zeros((2, 3, 3))}, r"^extrinsics has the shape .* it is \(2, 3, 4\) or \(2, 4, 4\)$"),
         ({"intrinsics": np.zeros((3, 3))}, r"^intrinsics has the shape .* it is \(2, 3, 3\)$"),
+        (
+            {"gaussians": Gaussians(*np.ones((4, 2, 20, 30, 3)), np.ones((2, 20, 30)))},
+            r"^gaussians.rotations has the shape \(2, 20, 30, 3\); beside a depth of \(2, 20, 30\) it is \(2, 20, 30, 4\)$",
+        ),
     ],
 )
 def test_a_prediction_that_does_not_fit_together_is_refused(prediction, tmp_path, changes, message):
     with pytest.raises(ValueError, match=message):
         export(dataclasses.replace(prediction, **changes), "glb", tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize("name", ["colmap", "nerfstudio"])
+@pytest.mark.parametrize(
+    ("missing", "said"),
+    [
+        (["extrinsics"], "no extrinsics"),
+        (["intrinsics"], "no intrinsics"),
+        (["intrinsics", "extrinsics"], "no intrinsics and no extrinsics"),
+    ],
+)
+def test_a_format_that_is_its_cameras_needs_them(prediction, tmp_path, name, missing, said):
+    bare = dataclasses.replace(prediction, **dict.fromkeys(missing))
+    message = f"^export format '{name}' needs cameras, and the prediction has {said}; glb does without$"
+    with pytest.raises(ValueError, match=message):
+        export(bare, f"mini_npz-{name}", tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+
+
+def test_as_many_pictures_as_views_are_wanted(prediction, tmp_path):
+    images = [LazyImage("a.png", lambda: prediction.processed_images[0])]
+    with pytest.raises(ValueError, match=r"^images are 1 beside a prediction of 2 views; there is one picture a view$"):
+        export(prediction, "npz", tmp_path / "out", images=images)
     assert not (tmp_path / "out").exists()

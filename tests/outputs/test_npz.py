@@ -9,7 +9,7 @@ from da3jax.outputs import export
 
 
 @pytest.fixture
-def full(prediction):
+def full(prediction, with_gaussians):
     rng = np.random.default_rng(1)
     return dataclasses.replace(
         prediction,
@@ -23,6 +23,8 @@ def full(prediction):
         scale_residual=np.float32(0.1),
         conditioned=("extrinsics", "intrinsics"),
         from_image=np.tile(np.eye(3) / 3, (2, 1, 1)),
+        image_sizes=np.array([[60, 90]] * 2),
+        gaussians=with_gaussians.gaussians,
         alignment=align_poses(prediction.extrinsics, prediction.extrinsics),
         aux={"feat_layer_7": rng.random((2, 2, 3, 8), dtype=np.float32), "metric_depth": rng.random((2, 20, 30), dtype=np.float32)},
     )
@@ -43,6 +45,8 @@ def test_npz_holds_every_field_to_the_last_bit(full, tmp_path):
         "scale_residual": np.array(np.float32(0.1)),
         "conditioned": np.array("extrinsics,intrinsics"),
         "from_image": full.from_image,
+        "image_sizes": full.image_sizes,
+        **{f"gaussians_{name}": value for name, value in vars(full.gaussians).items()},
         **{f"alignment_{name}": np.asarray(getattr(full.alignment.similarity, name)) for name in ("scale", "rotation", "translation")},
         **{
             f"alignment_{name}": np.asarray(getattr(full.alignment, name))
@@ -57,10 +61,10 @@ def test_npz_holds_every_field_to_the_last_bit(full, tmp_path):
         np.testing.assert_array_equal(loaded[name], value)
 
 
-def test_mini_npz_leaves_out_images_and_features(full, tmp_path):
+def test_mini_npz_leaves_out_images_features_and_gaussians(full, tmp_path):
     (whole, mini) = export(full, "npz-mini_npz", tmp_path)
     whole, mini = load(whole), load(mini)
-    assert set(whole) - set(mini) == {"image", *(name for name in whole if name.startswith("feat_layer_"))}
+    assert set(whole) - set(mini) == {"image", *(name for name in whole if name.startswith(("feat_layer_", "gaussians_")))}
     for name, value in mini.items():
         np.testing.assert_array_equal(value, whole[name])
 

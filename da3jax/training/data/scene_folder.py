@@ -87,8 +87,8 @@ def open_scene(path: pathlib.Path, labelled: bool = True) -> SceneFolder:
         if not images:
             raise ValueError(f"none of its images is in the COLMAP model, whose first is {next(iter(model), 'missing, for it is empty')}")
         views = [model[image.name] for image in images]
-        extrinsics, intrinsics = [view.extrinsics for view in views], [view.intrinsics for view in views]
-        sizes = tuple((view.height, view.width) for view in views)
+        extrinsics, intrinsics = [view.extrinsics for view in views], [view.pinhole_intrinsics() for view in views]
+        sizes = tuple((view.lens.height, view.lens.width) for view in views)
     names = [image.name for image in images]
     extrinsics, intrinsics = check_extrinsics(extrinsics, names), check_intrinsics(intrinsics, names)
     for name, matrix in zip(names, intrinsics, strict=True):

@@ -1,0 +1,81 @@
+"""Pictures as their files store them, not turned by EXIF: what COLMAP and nerfstudio calibrate."""
+
+from __future__ import annotations
+
+import dataclasses
+import pathlib
+import warnings
+
+import numpy as np
+from PIL import ExifTags, Image
+
+from da3jax.inputs.images import read_image
+
+_SIDEWAYS = (5, 6, 7, 8)  # orientations that swap width and height
+_BACK = {
+    2: lambda upright: upright[:, ::-1],
+    3: lambda upright: upright[::-1, ::-1],
+    4: lambda upright: upright[::-1],
+    5: lambda upright: upright.swapaxes(0, 1),
+    6: np.rot90,
+    7: lambda upright: upright[::-1, ::-1].swapaxes(0, 1),
+    8: lambda upright: np.rot90(upright, -1),
+}
+"""What turns an upright picture into the one that a file of that EXIF orientation stores."""
+
+
+@dataclasses.dataclass(frozen=True)
+class StoredPicture:
+    """A file's header."""
+
+    path: pathlib.Path
+    height: int
+    """Pixels, as stored."""
+    width: int
+    orientation: int
+    """By EXIF; 1 where there is none."""
+
+
+def stored_picture(path: pathlib.Path) -> StoredPicture:
+    """Size and orientation of a picture by its file's header; its pixels are not read.
+
+    Raises:
+        OSError, ValueError: as `read_image`, for a file that is no picture.
+    """
+    try:
+        with warnings.catch_warnings():  # what Pillow says of a file it says again when it is read
+            warnings.simplefilter("ignore")
+            with Image.open(path) as image:
+                (width, height), orientation = image.size, _orientation(image)
+                if image.format == "TIFF" and orientation in _SIDEWAYS:  # the one format that Pillow turns by itself
+                    width, height = height, width
+    except Exception:  # broken files make Pillow raise almost anything; `read_image` knows what to say of them
+        height, width = read_image(path).shape[:2]
+        orientation = 1
+    return StoredPicture(path, height, width, orientation)
+
+
+def read_as_stored(picture: StoredPicture, name: str) -> np.ndarray:
+    """The picture (H, W, 3) uint8 RGB, not turned.
+
+    Raises:
+        OSError: its file is not what it was when its header was read; and as `read_image`.
+        ValueError: as `read_image`.
+    """
+    upright = read_image(picture.path, name)
+    image = np.ascontiguousarray(_BACK.get(picture.orientation, np.asarray)(upright))
+    if image.shape[:2] != (picture.height, picture.width):
+        raise OSError(
+            f"{name} is {image.shape[1]} × {image.shape[0]} pixels (W × H) now and was {picture.width} × {picture.height} when its camera "
+            f"was read; files should not change in between"
+        )
+    return image
+
+
+def _orientation(image: Image.Image) -> int:
+    try:
+        # A PNG's own method would decode the pixels to look for EXIF after them.
+        exif = Image.Image.getexif(image) if image.format == "PNG" else image.getexif()
+        return exif.get(ExifTags.Base.Orientation, 1)
+    except Exception:  # as above; then `read_image` does not turn it
+        return 1

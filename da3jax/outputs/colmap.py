@@ -1,0 +1,125 @@
+"""A COLMAP model and its pictures, for COLMAP itself and for trainers of 3D Gaussians.
+
+Format: COLMAP's documentation, "Output Format", binary; all numbers are little-endian.
+"""
+
+from __future__ import annotations
+
+import logging
+import pathlib
+import struct
+
+import numpy as np
+
+from da3jax.outputs.atomic import write_together
+from da3jax.outputs.options import ExportOptions
+from da3jax.outputs.original_cameras import OriginalCameras, original_cameras
+from da3jax.outputs.pictures import picture_names, write_pictures
+from da3jax.outputs.tracks import Tracks, find_tracks
+from da3jax.types import Prediction
+
+logger = logging.getLogger(__name__)
+
+_PINHOLE = 1
+"""COLMAP's number of the model with fx, fy, cx, cy."""
+
+_FOREIGN = ("rigs.bin", "frames.bin")
+"""Files that COLMAP from 3.12 on reads beside the model if they are there."""
+
+
+def write_colmap(prediction: Prediction, export_dir: pathlib.Path, options: ExportOptions) -> list[pathlib.Path]:
+    """Writes `colmap/sparse/0/cameras.bin`, `images.bin` and `points3D.bin`, and the pictures into `colmap/images`.
+
+    COLMAP and trainers of 3D Gaussians take the folder `colmap` as it is. The world is the prediction's, at its scale, with COLMAP's axes,
+    which are ours. View I of the prediction is image and camera I + 1: a PINHOLE for the upright picture at its own size, with the
+    centre of the first pixel at (0.5, 0.5). `find_tracks` says which points there are and who sees them; `error` is the mean
+    distance in pixels of the picture between a point's projections and its observations.
+
+    Pictures are written if `images` is among the options; `picture_names` says how they are called, and without them
+    `image_0000.png` and so on, for the caller to put there.
+
+    Args:
+        prediction: N views with cameras and processed images.
+        export_dir: the folder of `colmap`.
+        options: `sparse_max_points`, `track_tolerance`, `images`, and what `kept_pixels` reads.
+
+    Raises:
+        ValueError: a camera that is no pinhole, a picture of a wrong size, or a folder that holds `rigs.bin` or `frames.bin`, which
+            would contradict the new model.
+        OSError: a picture cannot be read or a file not be written.
+    """
+    folder = export_dir / "colmap" / "sparse" / "0"
+    for name in _FOREIGN:
+        if (folder / name).exists():
+            raise ValueError(f"{folder / name} belongs to another model, and COLMAP would read it with the new one; move it away first")
+    cameras = original_cameras(prediction, "the COLMAP model")
+    names = picture_names(options.images, len(cameras.sizes))
+    tracks = find_tracks(prediction, cameras, options)
+    if not len(tracks.points):
+        logger.warning(
+            "the COLMAP model has cameras only: there is no point that %s", "two views agree on" if len(names) > 1 else "has a depth"
+        )
+    # The model comes last: where it is, its pictures are there too.
+    pictures = [] if options.images is None else write_pictures(options.images, names, cameras.sizes, export_dir / "colmap" / "images")
+    model = {
+        folder / "cameras.bin": _cameras(cameras),
+        folder / "images.bin": _images(cameras, names, tracks),
+        folder / "points3D.bin": _points(tracks),
+    }
+    write_together(model)
+    return [*model, *pictures]
+
+
+def _cameras(cameras: OriginalCameras) -> bytes:
+    parts = [struct.pack("<Q", len(cameras.sizes))]
+    for view, ((height, width), k) in enumerate(zip(cameras.sizes.tolist(), cameras.intrinsics, strict=True)):
+        parts.append(struct.pack("<IiQQ4d", view + 1, _PINHOLE, width, height, k[0, 0], k[1, 1], k[0, 2], k[1, 2]))
+    return b"".join(parts)
+
+
+def _images(cameras: OriginalCameras, names: list[str], tracks: Tracks) -> bytes:
+    parts = [struct.pack("<Q", len(names))]
+    for view, (rotation, translation, name) in enumerate(zip(cameras.rotations, cameras.translations, names, strict=True)):
+        here = tracks.view == view
+        observations = np.empty(np.count_nonzero(here), [("place", "<f8", 2), ("point", "<i8")])
+        observations["place"], observations["point"] = tracks.place[here], tracks.point[here] + 1
+        parts.append(struct.pack("<I7dI", view + 1, *quaternion(rotation), *translation, view + 1))
+        parts.append(name.encode() + b"\0" + struct.pack("<Q", len(observations)))
+        parts.append(observations.tobytes())
+    return b"".join(parts)
+
+
+def _points(tracks: Tracks) -> bytes:
+    count = len(tracks.points)
+    ends = np.cumsum(np.bincount(tracks.point, minlength=count))
+    heads = np.empty(count, [("id", "<u8"), ("place", "<f8", 3), ("colour", "u1", 3), ("error", "<f8"), ("length", "<u8")])  # packed
+    heads["id"], heads["place"], heads["colour"], heads["error"] = np.arange(count) + 1, tracks.points, tracks.colours, tracks.errors
+    heads["length"] = np.diff(ends, prepend=0)
+    # How manieth of its image each observation is; there, too, they are sorted by point.
+    order = np.argsort(tracks.view, kind="stable")
+    number = np.empty_like(order)
+    number[order] = np.arange(len(order)) - np.searchsorted(tracks.view[order], tracks.view[order])
+    observations = np.stack([tracks.view + 1, number], axis=-1).astype("<u4")
+    head, track, size = memoryview(heads.tobytes()), memoryview(observations.tobytes()), heads.itemsize
+    parts = [struct.pack("<Q", count)]
+    start = 0
+    for point, end in enumerate((8 * ends).tolist()):
+        parts += head[size * point : size * (point + 1)], track[start:end]
+        start = end
+    return b"".join(parts)
+
+
+def quaternion(rotation: np.ndarray) -> np.ndarray:
+    """The quaternion wxyz, w ≥ 0, of a rotation (3, 3). NumPy, not `da3jax.geometry`: float64."""
+    (xx, xy, xz), (yx, yy, yz), (zx, zy, zz) = rotation
+    # Four times the quaternion's products with itself; its row with the longest diagonal is the one without cancellation.
+    products = np.array(
+        [
+            [1 + xx + yy + zz, zy - yz, xz - zx, yx - xy],
+            [zy - yz, 1 + xx - yy - zz, xy + yx, xz + zx],
+            [xz - zx, xy + yx, 1 - xx + yy - zz, yz + zy],
+            [yx - xy, xz + zx, yz + zy, 1 - xx - yy + zz],
+        ]
+    )
+    row = products[np.argmax(np.diag(products))]
+    return row / np.linalg.norm(row) * (1 if row[0] >= 0 else -1)

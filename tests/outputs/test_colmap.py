@@ -1,0 +1,179 @@
+import dataclasses
+import logging
+import shutil
+import subprocess
+
+import numpy as np
+import pycolmap
+import pytest
+from PIL import Image
+
+from da3jax.inputs.colmap import read_colmap
+from da3jax.outputs import export
+from da3jax.outputs.colmap import quaternion
+from tests.outputs.rendered import SIZES, render
+
+
+@pytest.fixture(scope="module")
+def scene():
+    return render()
+
+
+@pytest.fixture(scope="module")
+def folder(scene, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("export")
+    export(scene.prediction, "colmap", folder, images=scene.images)
+    return folder / "colmap"
+
+
+@pytest.fixture(scope="module")
+def model(folder):
+    return pycolmap.Reconstruction(folder / "sparse" / "0")
+
+
+def test_pycolmap_reads_cameras_and_poses(scene, model):
+    assert sorted(model.images) == sorted(model.cameras) == [1, 2, 3, 4]
+    for view in range(4):
+        image, camera = model.images[view + 1], model.cameras[view + 1]
+        assert image.name == f"{view:04d}.{'png' if view % 2 else 'jpg'}"
+        assert image.camera_id == view + 1
+        assert camera.model.name == "PINHOLE"
+        assert [camera.height, camera.width] == SIZES[view].tolist()
+        np.testing.assert_allclose(camera.calibration_matrix(), scene.intrinsics[view], rtol=2e-7, atol=2e-5)
+        np.testing.assert_allclose(image.cam_from_world().matrix(), scene.extrinsics[view], atol=1e-6)
+
+
+def test_pycolmaps_own_reprojection_error_is_under_a_pixel_and_what_is_written(model):
+    written = model.compute_mean_reprojection_error()
+    errors = {number: point.error for number, point in model.points3D.items()}
+    model.update_point_3d_errors()  # from the observations
+    assert model.compute_mean_reprojection_error() == pytest.approx(written, abs=1e-9)
+    assert all(point.error == pytest.approx(errors[number], abs=1e-9) for number, point in model.points3D.items())
+    assert written < 1e-4  # the depth is true; float32 is what is left
+
+
+def test_each_observation_is_that_of_its_point_and_at_the_depth_of_its_view(scene, model):
+    assert len(model.points3D) > 1500
+    for number, point in model.points3D.items():
+        images = [element.image_id for element in point.track.elements]
+        assert len(images) >= 2
+        assert images == sorted(set(images))
+        for element in point.track.elements:
+            observation = model.images[element.image_id].points2D[element.point2D_idx]
+            assert observation.point3D_id == number
+    for view in range(4):
+        observations = [point for point in model.images[view + 1].points2D if point.has_point3D()]
+        assert len(observations) == len(model.images[view + 1].points2D) > 500
+        places = np.array([point.xy for point in observations])
+        points = np.array([model.points3D[point.point3D_id].xyz for point in observations])
+        pixels, depth = scene.project(view, points)
+        np.testing.assert_allclose(places, pixels, atol=1e-3)
+        np.testing.assert_allclose(scene.depth(view, places), depth, rtol=1e-4)
+
+
+def test_pycolmap_sees_each_point_in_front_and_where_its_picture_shows_its_colour(scene, model, folder):
+    pictures = [np.asarray(Image.open(folder / "images" / model.images[view + 1].name)) for view in range(4)]
+    differences = []
+    for point in model.points3D.values():
+        for element in point.track.elements:
+            image = model.images[element.image_id]
+            x, y = model.cameras[image.camera_id].img_from_cam(image.cam_from_world() * point.xyz)
+            differences.append(np.abs(pictures[element.image_id - 1][int(y), int(x)].astype(int) - point.color).max())
+    assert np.percentile(differences, 99) < 12
+
+
+def test_pictures_are_those_of_the_cameras(scene, folder):
+    assert sorted(path.name for path in (folder / "images").iterdir()) == ["0000.jpg", "0001.png", "0002.jpg", "0003.png"]
+    for view, image in enumerate(scene.images):
+        with Image.open(folder / "images" / f"{view:04d}.{'png' if view % 2 else 'jpg'}") as picture:
+            difference = np.abs(np.asarray(picture).astype(int) - image.read())
+        assert difference.max() == 0 if view % 2 else np.percentile(difference, 99) < 10
+
+
+def test_our_own_reader_takes_it_too(scene, folder):
+    views = read_colmap(folder / "sparse" / "0")
+    for view, read in enumerate(views.values()):
+        np.testing.assert_allclose(read.extrinsics, scene.extrinsics[view], atol=1e-6)
+        np.testing.assert_allclose(read.pinhole_intrinsics(), scene.intrinsics[view], rtol=2e-7, atol=2e-5)
+        assert [read.lens.height, read.lens.width] == SIZES[view].tolist()
+
+
+def test_model_analyzer_accepts_it(folder):
+    if shutil.which("colmap") is None:
+        pytest.skip("COLMAP's own program is not installed")
+    done = subprocess.run(
+        ["colmap", "model_analyzer", "--path", folder / "sparse" / "0"], capture_output=True, text=True, check=True, timeout=60
+    )
+    said = done.stdout + done.stderr
+    assert "Registered images: 4" in said
+    assert "Mean reprojection error: 0.000" in said
+
+
+def test_the_prediction_may_be_read_only_and_is_left_as_it_was(scene, folder, tmp_path):
+    arrays = {name: np.array(value) for name, value in vars(scene.prediction).items() if isinstance(value, np.ndarray)}
+    for array in arrays.values():
+        array.flags.writeable = False
+    paths = export(dataclasses.replace(scene.prediction, **arrays), "colmap", tmp_path, images=scene.images)
+    for path in paths:
+        assert path.read_bytes() == (folder / path.relative_to(tmp_path / "colmap")).read_bytes()
+
+
+def test_without_images_the_model_alone_is_written_for_pictures_called_by_number(scene, tmp_path):
+    paths = export(scene.prediction, "colmap", tmp_path)
+    assert [path.name for path in paths] == ["cameras.bin", "images.bin", "points3D.bin"]
+    assert not (tmp_path / "colmap" / "images").exists()
+    model = pycolmap.Reconstruction(tmp_path / "colmap" / "sparse" / "0")
+    assert [model.images[number].name for number in range(1, 5)] == [f"image_{view:04d}.png" for view in range(4)]
+    assert model.cameras[3].width == SIZES[2, 1]
+
+
+def test_names_outside_ascii_and_folders_come_through(scene, tmp_path):
+    images = [dataclasses.replace(image, name=f"/data/{'größe' if view < 2 else 'b'}/1.png") for view, image in enumerate(scene.images)]
+    export(scene.prediction, "colmap", tmp_path, images=images)
+    model = pycolmap.Reconstruction(tmp_path / "colmap" / "sparse" / "0")
+    names = ["größe/1.png", "größe/1_2.png", "b/1.png", "b/1_2.png"]
+    assert [model.images[number].name for number in range(1, 5)] == names
+    assert all((tmp_path / "colmap" / "images" / name).is_file() for name in names)
+
+
+def test_one_view_needs_no_pose_and_keeps_all_its_points(scene, tmp_path):
+    one = {name: value[:1] for name, value in vars(scene.prediction).items() if isinstance(value, np.ndarray)}
+    export(dataclasses.replace(scene.prediction, **one | {"extrinsics": None}), "colmap", tmp_path)
+    model = pycolmap.Reconstruction(tmp_path / "colmap" / "sparse" / "0")
+    assert len(model.points3D) == np.count_nonzero(~scene.sky[0] & ~scene.wrong[0])
+    np.testing.assert_array_equal(model.images[1].cam_from_world().matrix(), np.eye(3, 4))
+    assert {len(point.track.elements) for point in model.points3D.values()} == {1}
+
+
+def test_without_points_the_cameras_are_written_with_a_warning(scene, tmp_path, caplog):
+    with caplog.at_level(logging.WARNING):
+        export(dataclasses.replace(scene.prediction, sky=np.ones_like(scene.sky)), "colmap", tmp_path)
+    assert [record.getMessage() for record in caplog.records] == [
+        "the COLMAP model has cameras only: there is no point that two views agree on"
+    ]
+    model = pycolmap.Reconstruction(tmp_path / "colmap" / "sparse" / "0")
+    assert len(model.images) == 4
+    assert len(model.points3D) == 0
+
+
+def test_a_foreign_rig_is_not_mixed_with_the_new_model(scene, tmp_path):
+    other = tmp_path / "colmap" / "sparse" / "0" / "rigs.bin"
+    other.parent.mkdir(parents=True)
+    other.write_text("mine")
+    message = rf"^{other} belongs to another model, and COLMAP would read it with the new one; move it away first$"
+    with pytest.raises(ValueError, match=message):
+        export(scene.prediction, "colmap", tmp_path, images=scene.images)
+    assert [path for path in tmp_path.rglob("*") if path.is_file()] == [other]
+
+
+def test_quaternions_of_all_half_turns_are_exact():
+    for diagonal in ([1, 1, 1], [1, -1, -1], [-1, 1, -1], [-1, -1, 1]):
+        w, x, y, z = quaternion(np.diag(diagonal).astype(float))
+        expected = [1.0, 0, 0, 0] if diagonal == [1, 1, 1] else [0.0, *(np.array(diagonal) > 0)]
+        np.testing.assert_array_equal(np.abs([w, x, y, z]), expected)
+    rng = np.random.default_rng(0)
+    for _ in range(50):
+        rotation = np.linalg.qr(rng.normal(size=(3, 3)))[0]
+        rotation *= np.linalg.det(rotation)
+        expected = pycolmap.Rotation3d(rotation).quat[[3, 0, 1, 2]]
+        np.testing.assert_allclose(quaternion(rotation), expected * np.sign(expected[0]), atol=1e-14)
