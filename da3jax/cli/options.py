@@ -99,6 +99,9 @@ class RunOptions(ExportFlags):
     ] = METHODS[0]
     ref_view_strategy: RefViewStrategy = REF_VIEW_STRATEGIES[0]
     use_ray_pose: UseRayPose = False
+    native_resolution: Annotated[
+        bool, typer.Option("--native-resolution", help="Bring depth, confidence, cameras and pictures to the photographs' own size.")
+    ] = False
     export_feat: ExportFeat = ""
     infer_gs: InferGs = False
     official_gs: OfficialGs = False
@@ -112,6 +115,9 @@ class RunOptions(ExportFlags):
     ] = None
     dtype: Dtype = None
     devices: Devices = None
+    view: Annotated[bool, typer.Option("--view", help="Show points and cameras in the browser, until Ctrl-C.")] = False
+    view_host: Annotated[str, typer.Option(help="Where --view listens; 0.0.0.0 lets other machines in.")] = "127.0.0.1"
+    view_port: Annotated[int, number(1, 65535, "Its port; the next free one if it is taken.")] = 8080
     quiet: Annotated[bool, typer.Option("--quiet", help="Say nothing but warnings and errors; with --json the summary, too.")] = False
     json_summary: Annotated[
         bool, typer.Option("--json", help="Print one JSON object to stdout instead of the paths of the files: what went in and came out.")

@@ -9,7 +9,7 @@ import numpy as np
 from rich.table import Table
 
 from da3jax.cli.options import RunOptions
-from da3jax.cli.run import check_export, infer, join, load_for, tell, write
+from da3jax.cli.run import check_export, infer, join, load_for, show, tell, write
 
 if TYPE_CHECKING:
     from da3jax import Prediction
@@ -50,6 +50,7 @@ def run_on_a_rendered_scene(options: RunOptions) -> None:
     found = errors(prediction, truth, decoded=not options.use_ray_pose)
     tell(progress, prediction, written, options, errors=found)
     progress.print(as_table(found))
+    show(prediction, options)
 
 
 def errors(prediction: Prediction, truth: RenderedViews, *, decoded: bool) -> dict[str, dict[str, float]]:

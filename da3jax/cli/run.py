@@ -92,13 +92,16 @@ def load_for(progress: Progress, options: RunOptions) -> DepthAnything3:
 
 
 def check_export(options: RunOptions) -> None:
-    """Raises an OSError unless the process that writes can do so."""
+    """Raises an OSError unless the process that writes can do so, and a ModuleNotFoundError unless it can show what it should."""
     import jax
 
     from da3jax.outputs import check_writable
+    from da3jax.outputs.viewer import import_viser
 
     if jax.process_index() == 0:
         check_writable(options.export_dir)
+        if options.view:
+            import_viser()
 
 
 def outputs_for(export_format: str, config: Config, also: Sequence[str] = ()) -> list[str]:
@@ -157,6 +160,7 @@ def run(
         progress.say(_metres(prediction))
     written = write(progress, prediction, images, options)
     tell(progress, prediction, written, options)
+    show(prediction, options)
 
 
 def infer(
@@ -172,6 +176,7 @@ def infer(
             ref_view_strategy=options.ref_view_strategy,
             **options.resolution,
             independent=options.independent,
+            native_resolution=options.native_resolution,
             outputs=outputs_for(options.export_format, model.config, also),
             export_feat_layers=feature_layers(options.export_feat),
             infer_gs=options.infer_gs or "gs_ply" in check_formats(options.export_format),
@@ -214,6 +219,17 @@ def tell(progress: Progress, prediction: Prediction, written: Sequence[pathlib.P
     elif not options.quiet:
         for path in written:
             typer.echo(path)
+
+
+def show(prediction: Prediction, options: RunOptions) -> None:
+    """With `--view`, a page in the browser until Ctrl-C."""
+    if options.view:
+        from da3jax.outputs import ExportOptions, view
+
+        def ready(address: str) -> None:
+            typer.echo(f"{address} shows it, until Ctrl-C", err=True)
+
+        view(prediction, ExportOptions(**options.export_options), host=options.view_host, port=options.view_port, ready=ready)
 
 
 def _metres(prediction: Prediction) -> str:

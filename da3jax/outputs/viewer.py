@@ -6,6 +6,7 @@ import contextlib
 import io
 import threading
 from collections.abc import Callable
+from types import ModuleType
 
 import jax
 import numpy as np
@@ -58,6 +59,19 @@ def view(
         stop(server)
 
 
+def import_viser() -> ModuleType:
+    """viser, which is an extra.
+
+    Raises:
+        ModuleNotFoundError: it is not installed; the message says how.
+    """
+    try:
+        import viser
+    except ModuleNotFoundError as error:
+        raise ModuleNotFoundError('looking at a prediction in the browser needs viser: pip install "da3jax[view]"', name="viser") from error
+    return viser
+
+
 def start(prediction: Prediction, options: ExportOptions | None = None, *, host: str = "127.0.0.1", port: int = 8080) -> tuple:
     """As `view`, but returns at once: the `viser.ViserServer` and the handles of what is in the scene, by name.
 
@@ -65,11 +79,9 @@ def start(prediction: Prediction, options: ExportOptions | None = None, *, host:
     principal point. The frame is the prediction's world; where known cameras stand so far from the origin that float32 does not do, whole
     units are taken off. Up is what is up for the cameras on average.
     """
-    try:
-        import viser
-        from viser import transforms
-    except ModuleNotFoundError as error:
-        raise ModuleNotFoundError('looking at a prediction in the browser needs viser: pip install "da3jax[view]"', name="viser") from error
+    viser = import_viser()
+    from viser import transforms
+
     options = ExportOptions() if options is None else options
     prediction = jax.tree.map(np.asarray, prediction)
     if prediction.processed_images is None:

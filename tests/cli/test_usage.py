@@ -18,7 +18,7 @@ from da3jax.inputs import list_images
 from da3jax.outputs import FORMATS, ExportOptions
 from da3jax.weights.safetensors_store import STORED_AS
 
-ONLY_YES = {"no-lower-bound-resize", "no-quiet", "no-json-summary"}
+ONLY_YES = {"no-lower-bound-resize", "no-native-resolution", "no-view", "no-quiet", "no-json-summary"}
 """Options that have no opposite."""
 
 
@@ -93,6 +93,7 @@ def test_defaults_are_the_official_ones_but_for_the_model_and_its_size():
         "process_res_method": "upper_bound_resize",
         "ref_view_strategy": "saddle_balanced",
         "use_ray_pose": "False",
+        "native_resolution": "False",
         "export_feat": "",
         "infer_gs": "False",
         "official_gs": "False",
@@ -102,6 +103,9 @@ def test_defaults_are_the_official_ones_but_for_the_model_and_its_size():
         "device": "None",
         "dtype": "None",
         "devices": "None",
+        "view": "False",
+        "view_host": "127.0.0.1",
+        "view_port": "8080",
         "quiet": "False",
         "json_summary": "False",
         "coordinator": "None",
