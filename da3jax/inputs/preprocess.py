@@ -97,15 +97,15 @@ def preprocess(
             _logger.info("the focal lengths of views %s are those of their EXIF", found)
 
     def process(image: ImageLike, name: str) -> tuple[np.ndarray, np.ndarray, tuple[int, int]]:
-        def sizes(height: int, width: int) -> tuple[tuple[int, int], tuple[int, int]]:
+        def targets(height: int, width: int) -> tuple[tuple[int, int], tuple[int, int]]:
             return _sizes(height, width, name, process_res, process_res_method, max_long_side)
 
         def enough(height: int, width: int) -> tuple[int, int]:
-            first, final = sizes(height, width)
+            first, final = targets(height, width)
             return 2 * max(first[0], final[0]), 2 * max(first[1], final[1])
 
         pixels, size = read_with_size(image, name, enough if fast_decode else None)
-        return *_fit(pixels, size, *sizes(*size), process_res_method), size
+        return *_fit(pixels, size, *targets(*size), process_res_method), size
 
     with ThreadPoolExecutor(num_workers or min(8, os.cpu_count() or 1, len(images))) as pool:
         pixels, changes, sizes = zip(*pool.map(process, images, names), strict=True)
