@@ -195,6 +195,7 @@ class DepthAnything3:
         process_res_method: str = "upper_bound_resize",
         native_resolution: bool = False,
         max_long_side: int | None = None,
+        fast_decode: bool = False,
         independent: bool = False,
         outputs: Sequence[str] | None = None,
         export_dir: str | pathlib.Path | None = None,
@@ -242,6 +243,7 @@ class DepthAnything3:
             process_res_method: `upper_bound_resize` (longest side), `lower_bound_resize` (shortest), or `…_crop`.
             native_resolution: whether the result is at the size of the upright images (`da3jax.to_native`), which are read again for that.
             max_long_side: images whose longer side would have more pixels than this are refused.
+            fast_decode: whether large JPEG files are decoded at a reduced size, faster and not quite the same (see `da3jax.preprocess`).
             independent: each image is a scene of its own; by default they are views of one scene and see each other.
             outputs: what to compute: `depth` and any of `ray`, `cameras`, `points`, `sky`, `metric_depth` that the network has; by default
                 all. What that takes comes too: cameras where some are known, and with a nested network all that metres are made of.
@@ -292,6 +294,7 @@ class DepthAnything3:
             process_res=self.config.process_res if process_res is None else process_res,
             process_res_method=process_res_method,
             max_long_side=max_long_side,
+            fast_decode=fast_decode,
         )
         views, task = planned(
             self.config,

@@ -4,19 +4,18 @@ from __future__ import annotations
 
 import contextlib
 import math
-import warnings
 from typing import Any
 
 import numpy as np
 from PIL import ExifTags, Image
 
-from da3jax.inputs.images import ImageLike
+from da3jax.inputs.image_file import opened, quiet
+from da3jax.inputs.images import SIDEWAYS, ImageLike
 from da3jax.types import LazyImage
 
 _FILM_DIAGONAL = math.hypot(36, 24)
 _MILLIMETRES = {2: 25.4, 3: 10.0, 4: 1.0, 5: 1e-3}  # by FocalPlaneResolutionUnit; 1 is no unit
 _SHORTEST, _LONGEST = 0.05, 100.0  # image diagonals: what is outside is a mistake, not a lens
-_SIDEWAYS = (5, 6, 7, 8)  # orientations that swap width and height
 
 
 def intrinsics_from_exif(image: ImageLike) -> np.ndarray | None:
@@ -36,15 +35,13 @@ def intrinsics_from_exif(image: ImageLike) -> np.ndarray | None:
     if isinstance(image, np.ndarray | LazyImage):
         return None
     try:
-        with warnings.catch_warnings():  # what Pillow says of a file it says again when it is read
-            warnings.simplefilter("ignore")
-            with contextlib.nullcontext(image) if isinstance(image, Image.Image) else Image.open(image) as opened:
-                if opened.format == "PNG" and "exif" not in opened.info:
-                    return None  # getexif would decode the pixels to look for it after them
-                width, height = opened.size
-                exif = opened.getexif()
-                tags = exif.get_ifd(ExifTags.IFD.Exif)
-                sideways = exif.get(ExifTags.Base.Orientation) in _SIDEWAYS
+        with quiet(), contextlib.nullcontext(image) if isinstance(image, Image.Image) else opened(image, str(image)) as file:
+            if file.format == "PNG" and "exif" not in file.info:
+                return None  # getexif would decode the pixels to look for it after them
+            width, height = file.size
+            exif = file.getexif()
+            tags = exif.get_ifd(ExifTags.IFD.Exif)
+            sideways = exif.get(ExifTags.Base.Orientation) in SIDEWAYS and file.format != "TIFF"  # whose size Pillow has turned already
     except Exception:  # broken EXIF makes Pillow raise almost anything
         return None
     diagonal = math.hypot(width, height)

@@ -2,82 +2,88 @@
 
 from __future__ import annotations
 
-import contextlib
 import pathlib
 import re
-import struct
 import threading
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from functools import partial
 
 import numpy as np
 from PIL import ExifTags, Image
 
+from da3jax.inputs.detect import IMAGE_EXTENSIONS
+from da3jax.inputs.image_file import opened, quiet, sentences
+from da3jax.inputs.jpeg import decode_jpeg, is_jpeg
 from da3jax.types import LazyImage
 
 ImageLike = str | pathlib.Path | Image.Image | np.ndarray | LazyImage
 
 _UPRIGHT = {
-    2: Image.Transpose.FLIP_LEFT_RIGHT,
-    3: Image.Transpose.ROTATE_180,
-    4: Image.Transpose.FLIP_TOP_BOTTOM,
-    5: Image.Transpose.TRANSPOSE,
-    6: Image.Transpose.ROTATE_270,
-    7: Image.Transpose.TRANSVERSE,
-    8: Image.Transpose.ROTATE_90,
+    2: lambda stored: stored[:, ::-1],
+    3: lambda stored: stored[::-1, ::-1],
+    4: lambda stored: stored[::-1],
+    5: lambda stored: stored.swapaxes(0, 1),
+    6: lambda stored: stored[::-1].swapaxes(0, 1),
+    7: lambda stored: stored[::-1, ::-1].swapaxes(0, 1),
+    8: lambda stored: stored[:, ::-1].swapaxes(0, 1),
 }
-"""What turns a picture of that EXIF orientation upright."""
+"""What turns a picture (H, W, …) of that EXIF orientation upright."""
+
+SIDEWAYS = (5, 6, 7, 8)
+"""EXIF orientations that swap width and height."""
 
 _SEQUENCES = ("GIF", "WEBP", "PNG", "AVIF", "TIFF")
-"""Formats whose further frames are pictures of their own; elsewhere (a phone's MPO, a PSD) they are previews or layers."""
+"""Formats whose further frames are pictures of their own; elsewhere (a phone's MPO or HEIC, a PSD) they are previews or layers."""
 
-_DECODER_ERRORS = (OSError, SyntaxError, ValueError, EOFError, IndexError, TypeError, struct.error)
-"""What Pillow raises on broken files, depending on the format."""
+_STRIP, _TILE = 16, 256  # rows, and rows and columns, at a time: what is copied stays in the cache
 
 _CALLERS_IMAGES = threading.Lock()  # Pillow loads lazily, and one Image object may stand in a list twice
 
 
-def read_image(source: ImageLike, name: str | None = None) -> np.ndarray:
+def read_image(source: ImageLike, name: str | None = None, *, at_least: tuple[int, int] | None = None) -> np.ndarray:
     """The picture as the official package sees it (alpha is dropped, the first three channels kept), but turned upright.
 
     Args:
-        source: a file; a PIL image; an array (H, W), (H, W, 1), (H, W, 3) or (H, W, 4), uint8, or uint16 over its whole range; or a
-            `LazyImage`. Files and PIL images are turned by their EXIF orientation, 16-bit grey is scaled to 8 bit, rounding.
+        source: a file (JPEG, PNG, WebP, BMP, TIFF and what else Pillow reads; HEIC with the extra `heic`); a PIL image; an array (H, W),
+            (H, W, 1), (H, W, 3) or (H, W, 4), uint8, or uint16 over its whole range; or a `LazyImage`. Files and PIL images are turned by
+            their EXIF orientation, 16-bit grey is scaled to 8 bit, rounding.
         name: of the picture in messages; the file's if None.
+        at_least: the height and width of the upright picture that are enough. A JPEG file is then decoded at a half, a quarter or an
+            eighth of each side, the smallest of them that is at least so large and whole, in a fraction of the time: a pixel is about the
+            mean of those it stands for, as the frequencies above its own are left out. Everything else comes at its own size.
 
     Returns:
         (H, W, 3) uint8, RGB.
 
     Raises:
         FileNotFoundError: the file is not there.
+        ModuleNotFoundError: it is HEIC, and pillow-heif is not installed.
         OSError: it is a folder, no image, broken, too large for `PIL.Image.MAX_IMAGE_PIXELS`, or cannot be read.
-        ValueError: an array of another shape or type; an animation; pixels whose range is unknown (32-bit) or that have no way to RGB.
+        ValueError: an array of another shape or type; an animation; pixels whose range is unknown (32-bit) or that have no way to RGB;
+            `at_least` that is no size.
     """
-    name = name or describe(source)
+    if at_least is not None and not (len(at_least) == 2 and min(at_least) >= 1):
+        raise ValueError(f"at_least is {at_least}; it is a height and a width in pixels, at least 1")
+    return read_with_size(source, name or describe(source), None if at_least is None else lambda height, width: at_least)[0]
+
+
+def read_with_size(
+    source: ImageLike, name: str, enough: Callable[[int, int], tuple[int, int]] | None = None
+) -> tuple[np.ndarray, tuple[int, int]]:
+    """As `read_image`, and the picture's own height and width; `enough(height, width)` says how large it has to be at least."""
     if isinstance(source, LazyImage):
-        return _from_array(source.read(), name)
-    if isinstance(source, np.ndarray):
-        return _from_array(source, name)
-    if isinstance(source, Image.Image):
-        with _CALLERS_IMAGES:
-            return _from_pil(source, name)
-    if not isinstance(source, str | pathlib.Path):
+        pixels = _from_array(source.read(), name)
+    elif isinstance(source, np.ndarray):
+        pixels = _from_array(source, name)
+    elif isinstance(source, Image.Image):
+        with _CALLERS_IMAGES, quiet():
+            pixels = _upright(_from_pil(source, name), source)
+    elif isinstance(source, str | pathlib.Path):
+        with opened(source, name) as image:
+            return _from_file(image, name, enough)
+    else:
         raise ValueError(f"{name} is of type {type(source).__name__}; an image is a path, a PIL image or a numpy array")
-    path = pathlib.Path(source)
-    if path.is_dir():
-        raise IsADirectoryError(f"{name} is a folder, not an image; da3jax.inputs.list_images gives the images in a folder")
-    if not path.exists():
-        raise FileNotFoundError(f"{name} does not exist")
-    with contextlib.ExitStack() as stack:
-        try:
-            image = Image.open(stack.enter_context(path.open("rb")))
-        except Image.UnidentifiedImageError as error:
-            raise OSError(f"{name} is not an image that Pillow can read") from error
-        except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:  # the warning where warnings are errors
-            raise OSError(f"{name} is larger than Pillow trusts: {error}; raise PIL.Image.MAX_IMAGE_PIXELS if you do") from error
-        except _DECODER_ERRORS as error:
-            raise _unreadable(name, error) from error
-        return _from_pil(image, name)
+    return pixels, pixels.shape[:2]
 
 
 def lazy_images(images: Iterable[ImageLike] | ImageLike) -> list[LazyImage]:
@@ -109,9 +115,7 @@ def describe(source: object, index: int | None = None) -> str:
     return f"{name} ({source.filename})" if getattr(source, "filename", "") else name
 
 
-def list_images(
-    folder: str | pathlib.Path, extensions: Sequence[str] = ("png", "jpg", "jpeg", "webp", "bmp", "tif", "tiff")
-) -> list[pathlib.Path]:
+def list_images(folder: str | pathlib.Path, extensions: Sequence[str] = IMAGE_EXTENSIONS) -> list[pathlib.Path]:
     """The images directly in a folder, in natural order (`2.png` before `10.png`); hidden files are skipped.
 
     Args:
@@ -153,42 +157,71 @@ def _from_array(array: np.ndarray, name: str) -> np.ndarray:
     return np.ascontiguousarray(np.broadcast_to(array, (*array.shape[:2], 3)))
 
 
+def _from_file(image: Image.Image, name: str, enough: Callable[[int, int], tuple[int, int]] | None) -> tuple[np.ndarray, tuple[int, int]]:
+    """The upright pixels of a file just opened, reduced if they may be, and its own height and width."""
+    factor = 1
+    if enough is not None and is_jpeg(image):
+        height, width = image.size if _orientation(image) in SIDEWAYS else image.size[::-1]
+        factor = _reduction((height, width), enough(height, width))
+    with sentences(name):
+        pixels = decode_jpeg(image, factor)
+    if pixels is None:
+        factor, pixels = 1, _from_pil(image, name)
+    pixels = _upright(pixels, image)
+    return pixels, (factor * pixels.shape[0], factor * pixels.shape[1])
+
+
+def _reduction(size: tuple[int, int], least: tuple[int, int]) -> int:
+    """By how much sides may be divided: each pixel is to stand for as many whole ones as any other, lest the picture shift."""
+    return next((f for f in (8, 4, 2) if all(side % f == 0 and side >= f * want for side, want in zip(size, least, strict=True))), 1)
+
+
 def _from_pil(image: Image.Image, name: str) -> np.ndarray:
-    try:
+    """(H, W, 3) uint8 as stored."""
+    with sentences(name):
         frames = getattr(image, "n_frames", 1) if image.format in _SEQUENCES else 1
         if frames == 1:
             image.load()
-    except _DECODER_ERRORS as error:
-        raise _unreadable(name, error) from error
     if frames > 1:
         raise ValueError(f"{name} holds {frames} frames; pass one of them, as a file of its own, or by image.seek(i) and image.copy()")
-    turn = _UPRIGHT.get(_orientation(image))
     if image.mode.startswith("I;16"):
-        return _from_array(np.asarray(image if turn is None else image.transpose(turn)), name)
+        return _from_array(np.asarray(image), name)
     if image.mode in ("I", "F"):
         raise ValueError(f"{name} has 32-bit pixels (mode {image.mode}), whose range is unknown; convert it to 8 or 16 bit")
-    if image.mode in ("P", "PA"):
-        image = image.convert("RGBA")  # the way of a palette with transparency that Pillow does not warn about
-    try:
-        image = image.convert("RGB")
-    except ValueError as error:
-        raise ValueError(f"{name} has pixels of mode {image.mode}, which Pillow cannot convert to RGB; convert it first") from error
-    return np.array(image if turn is None else image.transpose(turn))
+    pixels = np.empty((image.height, image.width, 3), np.uint8)
+    for top in range(0, image.height, _STRIP):  # Pillow hands over a copy of a copy
+        strip = image.crop((0, top, image.width, min(top + _STRIP, image.height)))
+        if strip.mode in ("P", "PA"):
+            strip = strip.convert("RGBA")  # the way of a palette with transparency that Pillow does not warn about
+        try:
+            pixels[top : top + _STRIP] = np.asarray(strip.convert("RGB"))
+        except ValueError as error:
+            raise ValueError(f"{name} has pixels of mode {image.mode}, which Pillow cannot convert to RGB; convert it first") from error
+    return pixels
+
+
+def _upright(pixels: np.ndarray, image: Image.Image) -> np.ndarray:
+    """(H, W, 3) uint8 as stored, turned as the image's EXIF says."""
+    turn = _UPRIGHT.get(_orientation(image))
+    if turn is None:
+        return pixels
+    turned = turn(pixels.view("V3")[..., 0])  # a pixel is one item
+    upright = np.empty(turned.shape, turned.dtype)
+    for top in range(0, turned.shape[0], _TILE):
+        for left in range(0, turned.shape[1], _TILE):
+            tile = np.s_[top : top + _TILE, left : left + _TILE]
+            upright[tile] = turned[tile]
+    return upright.view(np.uint8).reshape(*upright.shape, 3)
 
 
 def _orientation(image: Image.Image) -> int:
     """The EXIF orientation, 1 (upright) where there is none or it cannot be read."""
     try:
         return image.getexif().get(ExifTags.Base.Orientation, 1)
-    except _DECODER_ERRORS:
+    except Exception:  # broken EXIF makes Pillow raise almost anything
         return 1
 
 
 def _to_8_bit(array: np.ndarray) -> np.ndarray:
     """65535 -> 255, rounding to the nearest."""
     return ((array.astype(np.uint32) + 128) // 257).astype(np.uint8)
-
-
-def _unreadable(name: str, error: Exception) -> OSError:
-    reason = getattr(error, "strerror", None) or f"it may be cut off or damaged ({error})"
-    return OSError(f"{name} cannot be read as an image: {reason}")

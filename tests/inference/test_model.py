@@ -75,6 +75,16 @@ def test_a_path_a_pil_image_and_an_array_are_the_same(model, images, tmp_path):
         np.testing.assert_array_equal(model.inference(form, process_res=SIZE).depth, first.depth)
 
 
+@pytest.mark.parametrize("fast_decode", [False, True])
+def test_fast_decode_reaches_the_preprocessing(model, images, monkeypatch, fast_decode):
+    def stop(images, **options):
+        raise InterruptedError(f"with fast_decode {options['fast_decode']}")
+
+    monkeypatch.setattr("da3jax.inference.model.preprocess", stop)
+    with pytest.raises(InterruptedError, match=f"with fast_decode {fast_decode}"):
+        model.inference(images, fast_decode=fast_decode)
+
+
 def test_device_arrays_stay_on_the_device(model, images, joint):
     prediction = model.inference(images, process_res=SIZE, as_numpy=False)
     assert isinstance(prediction.depth, jax.Array)

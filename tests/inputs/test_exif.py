@@ -67,8 +67,9 @@ def test_pil_images_in_memory_have_tags_too():
 
 
 @pytest.mark.parametrize("orientation", range(1, 9))
-def test_the_principal_point_is_the_centre_of_the_upright_image(tmp_path, orientation):
-    path = _save(tmp_path / "a.jpg", {_TAG.FocalLengthIn35mmFilm: 28}, orientation)
+@pytest.mark.parametrize("name", ["a.jpg", "a.png", "a.tif", "a.webp"])
+def test_the_principal_point_is_the_centre_of_the_upright_image(tmp_path, name, orientation):
+    path = _save(tmp_path / name, {_TAG.FocalLengthIn35mmFilm: 28}, orientation)
     height, width = read_image(path).shape[:2]
     assert (width, height) == (_SIZE if orientation < 5 else _SIZE[::-1])
     focal = 28 * 80 / _FILM

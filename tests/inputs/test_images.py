@@ -8,6 +8,7 @@ import pytest
 from PIL import ExifTags, Image
 
 from da3jax.inputs import list_images, read_image
+from da3jax.types import LazyImage
 
 _RGB = np.arange(2 * 3 * 3, dtype=np.uint8).reshape(2, 3, 3) * 13
 _GREY = np.array([[0, 100, 255], [1, 2, 3]], np.uint8)
@@ -34,11 +35,29 @@ def _exif(orientation):
 
 @pytest.mark.parametrize("orientation", _STORED)
 @pytest.mark.parametrize("opened", [False, True], ids=["file", "PIL image"])
-def test_exif_orientation_is_turned_upright(tmp_path, orientation, opened):
-    path = tmp_path / "a.png"
-    Image.fromarray(np.ascontiguousarray(_STORED[orientation](_RGB))).save(path, exif=_exif(orientation))
+@pytest.mark.parametrize("name", ["a.png", "a.tif", "a.webp"])
+def test_exif_orientation_is_turned_upright(tmp_path, orientation, opened, name):
+    path = tmp_path / name
+    lossless = {"lossless": True} if name == "a.webp" else {}
+    Image.fromarray(np.ascontiguousarray(_STORED[orientation](_RGB))).save(path, exif=_exif(orientation), **lossless)
     with Image.open(path) as image:
         np.testing.assert_array_equal(read_image(image if opened else path), _RGB)
+
+
+@pytest.mark.parametrize("orientation", _STORED)
+@pytest.mark.parametrize("at_least", [None, (24, 32)])
+def test_a_jpeg_of_each_orientation_opens_upright(tmp_path, orientation, at_least):
+    blocks = np.random.default_rng(0).integers(0, 256, (3, 4, 3), dtype=np.uint8)
+    stored = np.ascontiguousarray(_STORED[orientation](blocks.repeat(16, 0).repeat(16, 1)))
+    Image.fromarray(stored).save(tmp_path / "a.jpg", quality=100, subsampling="4:4:4", exif=_exif(orientation))
+    expected = blocks.repeat(8 if at_least else 16, 0).repeat(8 if at_least else 16, 1)
+    np.testing.assert_allclose(read_image(tmp_path / "a.jpg", at_least=at_least).astype(int), expected, atol=2)
+
+
+def test_turning_in_tiles_does_not_show(tmp_path):
+    picture = np.random.default_rng(0).integers(0, 256, (300, 520, 3), dtype=np.uint8)
+    Image.fromarray(np.ascontiguousarray(_STORED[7](picture))).save(tmp_path / "a.png", exif=_exif(7))
+    np.testing.assert_array_equal(read_image(tmp_path / "a.png"), picture)
 
 
 def test_exif_orientation_of_16_bit_is_turned_upright(tmp_path):
@@ -66,6 +85,27 @@ def test_str_path_pil_and_array_are_the_same_picture(tmp_path):
     Image.fromarray(_RGB).save(tmp_path / "a.png")
     for source in (str(tmp_path / "a.png"), tmp_path / "a.png", Image.fromarray(_RGB), _RGB):
         np.testing.assert_array_equal(read_image(source), _RGB)
+
+
+@pytest.mark.parametrize(
+    ("name", "options"),
+    [
+        ("a.png", {}),
+        ("a.webp", {"lossless": True}),
+        ("a.bmp", {}),
+        ("a.tif", {}),
+        ("a.tiff", {"compression": "tiff_lzw"}),
+        ("a.jpg", {"quality": 100, "subsampling": "4:4:4"}),
+        ("a.jpeg", {"quality": 100, "subsampling": "4:4:4", "progressive": True}),
+        ("a.JPG", {"quality": 100, "subsampling": "4:4:4"}),
+    ],
+)
+def test_each_kind_of_file_is_read(tmp_path, name, options):
+    picture = np.random.default_rng(0).integers(0, 256, (3, 2, 3), dtype=np.uint8).repeat(16, 0).repeat(16, 1)
+    Image.fromarray(picture).save(tmp_path / name, **options)
+    np.testing.assert_allclose(read_image(tmp_path / name).astype(int), picture, atol=2 if "quality" in options else 0)
+    with Image.open(tmp_path / name) as image:
+        np.testing.assert_array_equal(read_image(tmp_path / name), np.asarray(image))
 
 
 def test_grey_palette_and_alpha_files_become_rgb(tmp_path):
@@ -221,6 +261,46 @@ def test_pillows_warning_about_size_is_a_sentence_where_warnings_are_errors(tmp_
     monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 100)
     with pytest.raises(OSError, match=r"a.png is larger than Pillow trusts"):
         read_image(tmp_path / "a.png")
+
+
+@pytest.mark.parametrize(
+    ("size", "at_least", "expected"),
+    [
+        ((64, 96), (64, 96), (64, 96)),
+        ((64, 96), (32, 49), (64, 96)),
+        ((64, 96), (32, 48), (32, 48)),
+        ((64, 96), (9, 12), (16, 24)),
+        ((64, 96), (1, 1), (8, 12)),
+        ((64, 92), (1, 1), (16, 23)),  # 92 / 8 is not whole
+        ((65, 96), (1, 1), (65, 96)),
+        ((64, 96), (640, 960), (64, 96)),
+    ],
+)
+def test_a_jpeg_is_reduced_to_no_less_than_is_asked_for_and_to_whole_parts(tmp_path, size, at_least, expected):
+    Image.new("RGB", size[::-1], (50, 100, 200)).save(tmp_path / "a.jpg", quality=100)
+    np.testing.assert_allclose(read_image(tmp_path / "a.jpg", at_least=at_least), np.full((*expected, 3), (50, 100, 200)), atol=2)
+
+
+def test_a_pixel_of_a_reduced_jpeg_is_about_the_mean_of_its_own(tmp_path):
+    y, x = np.mgrid[:64, :96]
+    Image.fromarray((128 + 100 * np.sin(x / 9) * np.cos(y / 7)).astype(np.uint8)).save(tmp_path / "a.jpg", quality=100)
+    means = read_image(tmp_path / "a.jpg").astype(float).reshape(32, 2, 48, 2, 3).mean(axis=(1, 3))
+    np.testing.assert_allclose(read_image(tmp_path / "a.jpg", at_least=(32, 48)), means, atol=2)
+
+
+def test_other_pictures_are_not_reduced(tmp_path):
+    picture = np.random.default_rng(0).integers(0, 256, (64, 96, 3), dtype=np.uint8)
+    Image.fromarray(picture).save(tmp_path / "a.png")
+    for source in (tmp_path / "a.png", Image.fromarray(picture), picture, LazyImage("lazy", lambda: picture)):
+        np.testing.assert_array_equal(read_image(source, at_least=(8, 8)), picture)
+    Image.fromarray(picture).convert("CMYK").save(tmp_path / "a.jpg")
+    assert read_image(tmp_path / "a.jpg", at_least=(8, 8)).shape == (64, 96, 3)
+
+
+@pytest.mark.parametrize("at_least", [(0, 5), (5,), (5, -1)])
+def test_a_size_that_is_none_is_refused(at_least):
+    with pytest.raises(ValueError, match=rf"at_least is {re.escape(str(at_least))}; it is a height and a width in pixels, at least 1"):
+        read_image(_RGB, at_least=at_least)
 
 
 def _touch(folder, *names):

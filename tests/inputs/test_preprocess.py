@@ -2,13 +2,19 @@
 
 import logging
 import pathlib
+import sys
+import threading
+import time
 import warnings
+import weakref
 
 import numpy as np
 import pytest
 from PIL import ExifTags, Image
 
 import da3jax.inputs
+from da3jax.inputs import lazy_images
+from da3jax.inputs.images import read_with_size
 from da3jax.inputs.preprocess import METHODS, preprocess
 
 _MEAN, _STD = np.array([0.485, 0.456, 0.406]), np.array([0.229, 0.224, 0.225])
@@ -133,6 +139,20 @@ def test_intrinsics_refer_to_the_upright_image(tmp_path):
     views = preprocess(tmp_path / "a.png", intrinsics=_K[None], process_res=84)
     np.testing.assert_array_equal(views.images, preprocess(upright, process_res=84).images)
     np.testing.assert_allclose(views.intrinsics[0, 0], np.diag([2, 2, 1]) @ _K)
+
+
+@pytest.mark.parametrize("orientation", range(1, 9))
+def test_exif_intrinsics_of_a_jpeg_follow_its_orientation(tmp_path, orientation):
+    exif = Image.Exif()
+    exif[ExifTags.Base.Orientation] = orientation
+    exif.get_ifd(ExifTags.IFD.Exif)[ExifTags.Base.FocalLengthIn35mmFilm] = 50
+    sideways = orientation >= 5
+    Image.fromarray(_pattern(56, 84)).save(tmp_path / "a.jpg", exif=exif)
+    views = preprocess(tmp_path / "a.jpg", use_exif=True, process_res=42)
+    focal = 50 * np.hypot(28, 42) / np.hypot(36, 24)
+    np.testing.assert_allclose(views.intrinsics, [[[[focal, 0, 14 if sideways else 21], [0, focal, 21 if sideways else 14], [0, 0, 1]]]])
+    np.testing.assert_array_equal(views.image_sizes, [(84, 56) if sideways else (56, 84)])
+    assert views.images.shape == (1, 1, *((42, 28) if sideways else (28, 42)), 3)
 
 
 def test_mixed_sizes_are_cropped_to_the_smallest_with_one_warning_that_names_them(tmp_path, caplog):
@@ -293,6 +313,67 @@ def test_the_first_bad_file_is_named_whatever_the_number_of_threads(tmp_path):
     for num_workers in (1, 4):
         with pytest.raises(OSError, match=r"bad.png is not an image that Pillow can read"):
             preprocess([_noise(0, 600, 600), tmp_path / "bad.png", tmp_path / "missing.png"], num_workers=num_workers)
+
+
+@pytest.mark.parametrize("lazy", [False, True], ids=["files", "lazy images"])
+@pytest.mark.parametrize("num_workers", [1, 3])
+def test_no_more_images_than_threads_are_held_at_their_own_size(tmp_path, monkeypatch, lazy, num_workers):
+    held, most, lock = 0, 0, threading.Lock()
+
+    def count(change):
+        nonlocal held, most
+        with lock:
+            held += change
+            most = max(most, held)
+
+    def counted(*args):
+        pixels, size = read_with_size(*args)
+        count(1)
+        weakref.finalize(pixels, count, -1)
+        time.sleep(0.002)  # others catch up
+        return pixels, size
+
+    monkeypatch.setattr(sys.modules[preprocess.__module__], "read_with_size", counted)
+    paths = [tmp_path / f"{number}.png" for number in range(12)]
+    for number, path in enumerate(paths):
+        Image.fromarray(_noise(number, 60, 80)).save(path)
+    preprocess(lazy_images(paths) if lazy else paths, process_res=28, num_workers=num_workers)
+    assert held == 0
+    assert 1 <= most <= num_workers
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_fast_decode_changes_pixels_alone(tmp_path, method):
+    y, x = np.mgrid[:320, :480]
+    picture = np.stack([128 + 100 * np.sin(x / 20), 128 + 90 * np.cos(y / 25), 128 + 80 * np.sin((x + y) / 30)], axis=-1).astype(np.uint8)
+    exif = Image.Exif()
+    exif[ExifTags.Base.Orientation] = 6
+    Image.fromarray(picture).save(tmp_path / "a.jpg", quality=95)
+    Image.fromarray(picture).save(tmp_path / "turned.jpg", quality=95, exif=exif)
+    for name in ("a.jpg", "turned.jpg"):
+        options = {"intrinsics": [_K], "process_res": 70, "process_res_method": method}
+        whole, fast = (preprocess(tmp_path / name, fast_decode=fast_decode, **options) for fast_decode in (False, True))
+        for field in ("intrinsics", "from_image", "image_sizes"):
+            np.testing.assert_array_equal(getattr(fast, field), getattr(whole, field))
+        difference = np.abs(fast.processed_images.astype(int) - whole.processed_images)
+        assert 0 < difference.max() <= 6
+        assert difference.mean() < 0.7
+
+
+def test_fast_decode_leaves_at_least_twice_the_size_and_is_exact_where_it_has_none(tmp_path):
+    Image.fromarray(_noise(0, 112, 168)).save(tmp_path / "a.jpg")
+    for process_res, exact in ((168, True), (84, True), (43, True), (42, False), (14, False)):
+        whole, fast = (preprocess(tmp_path / "a.jpg", process_res=process_res, fast_decode=fast) for fast in (False, True))
+        assert (fast.images == whole.images).all() == exact
+    Image.fromarray(_noise(0, 112, 168)).save(tmp_path / "a.png")
+    whole, fast = (preprocess(tmp_path / "a.png", process_res=28, fast_decode=fast) for fast in (False, True))
+    np.testing.assert_array_equal(fast.images, whole.images)
+
+
+def test_fast_decode_refuses_what_is_too_thin_by_its_own_size(tmp_path):
+    Image.new("RGB", (1000, 8)).save(tmp_path / "a.jpg")
+    with pytest.raises(ValueError, match=r"a.jpg is too thin: 8 × 1000 \(H × W\) becomes 0 × 504 by upper_bound_resize"):
+        preprocess(tmp_path / "a.jpg", fast_decode=True)
 
 
 @pytest.fixture(scope="module")

@@ -110,3 +110,47 @@ def test_cubic_equals_opencv_to_one_grey_level():
         height, width = (int(side) for side in rng.integers(1, 400, 2))
         ours = resize_cubic(image, height, width).astype(int)
         assert np.abs(ours - cv2.resize(image, (width, height), interpolation=cv2.INTER_CUBIC)).max() <= 1
+
+
+def _area_in_order(image, height, width):
+    """INTER_AREA in OpenCV's order, one float32 operation after the other."""
+
+    def shrunk(lines, target):
+        scale = 1 / (target / len(lines))
+        result = []
+        for number in range(target):
+            start, end = number * scale, (number + 1) * scale
+            cell, total = min(scale, len(lines) - start), None
+            for place in range(int(start), min(int(np.ceil(end)), len(lines))):
+                share = min(place + 1, end) - max(place, start)
+                if place + 1 - start < 1 or place == int(end) or end > len(lines):
+                    share = 0 if share <= 1e-3 else share
+                if share:
+                    term = lines[place] * np.float32(share / cell)
+                    total = term if total is None else total + term
+            result.append(total)
+        return np.stack(result)
+
+    columns = shrunk(image.astype(np.float32).swapaxes(0, 1), width).swapaxes(0, 1)
+    return np.rint(shrunk(columns, height)).astype(np.uint8)
+
+
+@pytest.mark.parametrize("levels", [(0, 256), (0, 2), (254, 256)], ids=["noise", "two dark levels", "two bright levels"])
+@pytest.mark.parametrize(
+    ("source", "target"), [((40, 37), (31, 30)), ((50, 90), (20, 36)), ((64, 50), (64, 17)), ((61, 60), (3, 4)), ((700, 9), (2, 8))]
+)
+def test_area_takes_the_pixels_that_rounding_decides_in_the_order_of_opencv(levels, source, target):
+    image = np.random.default_rng(0).integers(*levels, (*source, 2), dtype=np.uint8)
+    np.testing.assert_array_equal(resize_area(image, *target), _area_in_order(image, *target))
+
+
+@pytest.mark.parametrize("levels", [(0, 256), (0, 2), (254, 256)])
+def test_area_equals_opencv(levels):
+    cv2 = pytest.importorskip("cv2")
+    rng = np.random.default_rng(0)
+    for _ in range(30):
+        source = rng.integers(2, 300, 2)
+        target = rng.integers(1, source + 1)
+        image = rng.integers(*levels, (*source, 3), dtype=np.uint8)
+        expected = cv2.resize(image, target[::-1].tolist(), interpolation=cv2.INTER_AREA)
+        np.testing.assert_array_equal(resize_area(image, *target.tolist()), expected)
