@@ -1,4 +1,4 @@
-"""What the README shows runs, on tiny networks in the place of those it names."""
+"""What the README and the pages of its rooms show runs, on tiny networks in the place of those that they name."""
 
 import json
 import pathlib
@@ -8,25 +8,26 @@ import shutil
 import subprocess
 import sys
 
-import numpy as np
 import pytest
-from PIL import Image
+from typer.testing import CliRunner
+
+from da3jax.cli import app
+from tests.user import furnish
 
 ROOT = pathlib.Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text()
+PAGES = {room: (ROOT / "da3jax" / room / "README.md").read_text() for room in ("geometry", "inputs", "inference", "outputs", "cli")}
+"""A page a task."""
 
 
-def blocks(language: str) -> list[str]:
-    return re.findall(rf"```{language}\n(.*?)```", README, flags=re.DOTALL)
+def blocks(language: str, page: str = README) -> list[str]:
+    return re.findall(rf"```{language}\n(.*?)```", page, flags=re.DOTALL)
 
 
 @pytest.fixture
 def place(tmp_path, released_dir, monkeypatch):
-    """A folder with photographs, and tiny networks where the README's hub ids are folders of those names."""
-    rng = np.random.default_rng(0)
-    (tmp_path / "photos").mkdir()
-    for name in ("a.jpg", "b.jpg", "photos/1.png", "photos/2.png"):
-        Image.fromarray(rng.integers(0, 256, (48, 64, 3), dtype=np.uint8)).save(tmp_path / name)
+    """A folder of a user's things, and tiny networks where hub ids are folders of those names."""
+    furnish(tmp_path)
     hub = tmp_path / "depth-anything"
     for name in ("DA3-SMALL", "DA3-BASE"):
         shutil.copytree(released_dir, hub / name)
@@ -56,7 +57,23 @@ def test_python_runs(block, place, capsys):
         assert (place / "my-weights" / "model.safetensors").is_file()
 
 
-@pytest.mark.parametrize(("command", "views"), [("da3jax auto --export-dir", 4), ("da3jax auto photos", 2)])
+@pytest.mark.parametrize(("room", "block"), [(room, i) for room, page in PAGES.items() for i in range(len(blocks("python", page)))])
+def test_python_of_a_page_runs(room, block, place):
+    exec(compile(blocks("python", PAGES[room])[block], f"{room}, block {block}", "exec"), {})
+
+
+LINES = [
+    (room, line) for room, page in PAGES.items() for block in blocks("bash", page) for line in block.splitlines() if line[:7] == "da3jax "
+]
+
+
+@pytest.mark.parametrize(("room", "line"), LINES)
+def test_a_line_of_a_page_runs(room, line, place):
+    done = CliRunner().invoke(app, shlex.split(line, comments=True)[1:], catch_exceptions=False)
+    assert done.exit_code == 0, done.stderr
+
+
+@pytest.mark.parametrize(("command", "views"), [("da3jax auto --export-dir", 4), ("da3jax auto photos", 3)])
 def test_the_main_command_writes_what_it_says(place, command, views):
     written = run(command, place)
     for name in ("exports/npz/results.npz", "scene.glb", *(f"depth_vis/{i:04d}.jpg" for i in range(views))):
@@ -100,6 +117,8 @@ def test_the_parity_table_has_every_variant():
     assert all(f"| {name}" in section for name in PRESETS)
 
 
-def test_files_it_links_to_are_there():
-    for target in re.findall(r"\]\(([^)#:]+)\)", README):
-        assert (ROOT / target).exists(), target
+@pytest.mark.parametrize("room", ["", *PAGES])
+def test_files_that_a_page_links_to_are_there(room):
+    page = ROOT / "da3jax" / room if room else ROOT
+    for target in re.findall(r"\]\(([^)#:]+)(?:#[\w-]+)?\)", (page / "README.md").read_text()):
+        assert (page / target).exists(), target

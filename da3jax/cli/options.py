@@ -14,9 +14,10 @@ from da3jax.cli.export_options import ExportFlags
 from da3jax.cli.failures import failures_in_a_sentence
 from da3jax.cli.option_kinds import checked, choice, number, positive
 from da3jax.config import PACKAGED, REF_VIEW_STRATEGIES
+from da3jax.inputs import detect
 from da3jax.inputs.preprocess import METHODS
 
-IMAGE_EXTENSIONS = "png,jpg,jpeg,webp,bmp,tif,tiff"
+IMAGE_EXTENSIONS = ",".join(detect.IMAGE_EXTENSIONS)
 
 
 def _check_layers(layers: str) -> None:
@@ -99,6 +100,10 @@ class RunOptions(ExportFlags):
     ] = METHODS[0]
     ref_view_strategy: RefViewStrategy = REF_VIEW_STRATEGIES[0]
     use_ray_pose: UseRayPose = False
+    fast_decode: Annotated[
+        bool,
+        typer.Option("--fast-decode", help="Decode large JPEG files at a reduced size: faster, and off by fractions of a grey level."),
+    ] = False
     native_resolution: Annotated[
         bool, typer.Option("--native-resolution", help="Bring depth, confidence, cameras and pictures to the photographs' own size.")
     ] = False

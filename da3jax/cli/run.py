@@ -176,6 +176,7 @@ def infer(
             ref_view_strategy=options.ref_view_strategy,
             **options.resolution,
             independent=options.independent,
+            fast_decode=options.fast_decode,
             native_resolution=options.native_resolution,
             outputs=outputs_for(options.export_format, model.config, also),
             export_feat_layers=feature_layers(options.export_feat),

@@ -18,7 +18,7 @@ from da3jax.inputs import list_images
 from da3jax.outputs import FORMATS, ExportOptions
 from da3jax.weights.safetensors_store import STORED_AS
 
-ONLY_YES = {"no-lower-bound-resize", "no-native-resolution", "no-view", "no-quiet", "no-json-summary"}
+ONLY_YES = {"no-lower-bound-resize", "no-fast-decode", "no-native-resolution", "no-view", "no-quiet", "no-json-summary"}
 """Options that have no opposite."""
 
 
@@ -93,6 +93,7 @@ def test_defaults_are_the_official_ones_but_for_the_model_and_its_size():
         "process_res_method": "upper_bound_resize",
         "ref_view_strategy": "saddle_balanced",
         "use_ray_pose": "False",
+        "fast_decode": "False",
         "native_resolution": "False",
         "export_feat": "",
         "infer_gs": "False",
