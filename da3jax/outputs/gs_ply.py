@@ -104,7 +104,8 @@ def _rows(gaussians: Gaussians, view: int, keep: np.ndarray, degree: int) -> np.
     terms = (degree + 1) ** 2
     rest = harmonics[:, :, 1:terms]
     rest = np.pad(rest, ((0, 0), (0, 0), (0, terms - 1 - rest.shape[2])))  # of degree 3, which the network does not have
+    rest = rest.reshape(len(rest), 3 * (terms - 1))
     opacities = np.clip(opacities.astype(np.float64), 1 - _NEAREST_TO_ONE, _NEAREST_TO_ONE)
     logits = np.log(opacities) - np.log1p(-opacities)
-    columns = (means, np.zeros_like(means), harmonics[:, :, 0], rest.reshape(len(rest), -1), logits[:, None], np.log(scales), rotations)
+    columns = (means, np.zeros_like(means), harmonics[:, :, 0], rest, logits[:, None], np.log(scales), rotations)
     return np.concatenate(columns, axis=1).astype("<f4")

@@ -162,3 +162,11 @@ def test_an_option_out_of_range_is_refused(with_gaussians, tmp_path, options, me
     with pytest.raises(ValueError, match=message):
         export(with_gaussians, "gs_ply", tmp_path / "out", **options)
     assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize("degree", [0, 2, 3])
+def test_a_view_of_sky_alone_has_no_gaussians_and_the_others_have_theirs(with_gaussians, tmp_path, degree):
+    sky = np.zeros(with_gaussians.depth.shape, bool)
+    sky[0] = True
+    (path,) = export(dataclasses.replace(with_gaussians, sky=sky), "gs_ply", tmp_path, gs_sh_degree=degree, **ALL)
+    np.testing.assert_array_equal(places(read(path)), with_gaussians.gaussians.means[1].reshape(-1, 3))
