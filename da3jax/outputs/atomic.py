@@ -62,7 +62,8 @@ def write_together(files: Mapping[pathlib.Path, bytes]) -> None:
 
 @contextlib.contextmanager
 def _temporary(path: pathlib.Path) -> Iterator[pathlib.Path]:
-    temp = path.with_name(f".{path.stem}.{secrets.token_hex(4)}.tmp{path.suffix}")
+    # Not made of the whole name, which may be as long as the file system allows.
+    temp = path.with_name(f".{path.stem[:16]}.{secrets.token_hex(4)}.tmp{path.suffix}")
     try:
         yield temp
     finally:

@@ -106,3 +106,13 @@ def test_files_that_belong_together_are_all_new_or_all_old(tmp_path):
         write_together({first: b"three", blocked: b"four", second: b"five"})
     assert (first.read_bytes(), second.read_bytes()) == (b"one", b"two")
     assert sorted(path.name for path in tmp_path.rglob("*") if path.is_file()) == ["a.bin", "a.bin", "b.bin"]
+
+
+@pytest.mark.parametrize("letter", ["x", "日"])
+def test_a_name_may_be_as_long_as_the_file_system_allows(tmp_path, letter):
+    path = tmp_path / (letter * (251 // len(letter.encode())) + ".png")
+    with atomic(path) as temp:
+        temp.write_text("atomic")
+    write_together({path: b"together"})
+    assert path.read_text() == "together"
+    assert list(tmp_path.iterdir()) == [path]
