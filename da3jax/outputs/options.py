@@ -81,6 +81,8 @@ class ExportOptions:
         for name in ("num_max_points", "sparse_max_points", "mesh_max_faces"):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name} is {getattr(self, name)}; it is at least 1")
+        if self.seed < 0:
+            raise ValueError(f"seed is {self.seed}; it is a whole number, at least 0")
         if not 0 < self.track_tolerance < 1:
             raise ValueError(f"track_tolerance is {self.track_tolerance}; it is between 0 and 1, both excluded")
         if not 0 <= self.conf_thresh_percentile <= 100:

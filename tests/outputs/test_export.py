@@ -134,6 +134,7 @@ def test_a_folder_that_cannot_be_written_is_refused_first(prediction, tmp_path):
     [
         ({"num_max_points": 0}, "^num_max_points is 0; it is at least 1$"),
         ({"sparse_max_points": 0}, "^sparse_max_points is 0; it is at least 1$"),
+        ({"seed": -1}, "^seed is -1; it is a whole number, at least 0$"),
         ({"track_tolerance": 0}, "^track_tolerance is 0; it is between 0 and 1, both excluded$"),
         ({"track_tolerance": 1.0}, "^track_tolerance is 1.0; it is between 0 and 1, both excluded$"),
         ({"video_fps": 0}, "^video_fps is 0; it is in frames a second, between 0.1 and 1000$"),
