@@ -202,3 +202,14 @@ def test_a_world_far_away_loses_nothing(scene, tracks):
     far = tracks_of(dataclasses.replace(scene.prediction, extrinsics=moved))
     assert len(far.points) == pytest.approx(len(tracks.points), abs=3)
     assert far.errors.max() < 1e-3
+
+
+def test_sky_that_is_not_left_out_stands_at_its_depth():
+    sky = np.zeros((1, 16, 20), bool)
+    sky[0, :8] = True
+    for views in (1, 2):
+        prediction = walls([1] * views, [0] * views, sky=np.repeat(sky, views, axis=0))
+        assert len(tracks_of(prediction).points) == 8 * 20
+        tracks = tracks_of(prediction, filter_sky=False)
+        assert len(tracks.points) == 16 * 20
+        np.testing.assert_allclose(tracks.points[:, 2], 4, rtol=1e-12)
