@@ -67,7 +67,7 @@ def inside(folder: pathlib.Path, name: str, where: str) -> pathlib.Path:
     path = folder / name
     try:
         leaves = not path.resolve().is_relative_to(folder.resolve())
-    except (OSError, RuntimeError) as error:  # a circle of links, a name that is too long
+    except (OSError, RuntimeError, UnicodeEncodeError) as error:  # a circle of links, a name that is too long or no text
         raise ValueError(f"{where} names the image {name!r}, which cannot be followed: {error}") from error
     if leaves:
         raise ValueError(f"{where} names the image {name!r}, a symbolic link that leads out of {folder}; it should be a file inside it")

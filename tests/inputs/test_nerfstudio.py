@@ -185,3 +185,10 @@ def test_files_that_are_not_there_are_named(tmp_path):
     write(tmp_path, frame(file_path="x" * 300), [])
     with pytest.raises(FileNotFoundError, match=r"none of the 1 images that .*transforms.json names is there: xxx"):
         read_nerfstudio(tmp_path)
+
+
+def test_a_path_that_is_no_text_is_refused_by_its_frame(tmp_path):
+    frame = {"file_path": "\ud800.png", "transform_matrix": np.eye(4).tolist()}
+    (tmp_path / "transforms.json").write_text(json.dumps({"fl_x": 30, "frames": [frame]}))
+    with pytest.raises(ValueError, match=r"^frame 0 of .*transforms\.json names the image '\\ud800\.png', which cannot be followed: "):
+        read_nerfstudio(tmp_path)
