@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import logging
+import os
 import pathlib
 from collections.abc import Iterable
 
@@ -22,8 +23,7 @@ def record(export_dir: pathlib.Path, written: Iterable[pathlib.Path]) -> None:
     Raises:
         OSError: the list cannot be written.
     """
-    earlier = {name: digest for name, digest in _read(export_dir).items() if (export_dir / name).is_file()}
-    ours = {**earlier, **{path.relative_to(export_dir).as_posix(): _digest(path) for path in written}}
+    ours = {**_read(export_dir), **{path.relative_to(export_dir).as_posix(): _digest(path) for path in written}}
     with atomic(export_dir / MANIFEST) as temp:
         temp.write_text(json.dumps({"files": dict(sorted(ours.items()))}, indent=1) + "\n")
 
@@ -60,13 +60,13 @@ def remove_earlier(export_dir: pathlib.Path, written: Iterable[pathlib.Path]) ->
 
 
 def _read(export_dir: pathlib.Path) -> dict[str, str]:
-    """The list; empty where there is none, or one that is not ours."""
+    """Those of the list that are there; empty where there is none, or one that is not ours."""
     try:
         files = json.loads((export_dir / MANIFEST).read_text())["files"]
-        return {str(name): str(digest) for name, digest in files.items()}
+        return {str(name): str(digest) for name, digest in files.items() if os.path.isfile(export_dir / name)}  # noqa: PTH113
     except FileNotFoundError:
         return {}
-    except (ValueError, KeyError, TypeError, AttributeError, OSError):
+    except (ValueError, KeyError, TypeError, AttributeError, OSError, RecursionError):
         logger.warning(
             "%s cannot be read as the list of files that earlier runs wrote; none of them is taken as ours", export_dir / MANIFEST
         )

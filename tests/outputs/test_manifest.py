@@ -49,6 +49,15 @@ def test_a_file_that_was_changed_since_stays(folder, caplog):
     assert "scene.glb was changed since it was written, and stays" in caplog.text
 
 
+@pytest.mark.parametrize("name", ["x" * 5000, "a\0b/c", "\ud800", ""])
+def test_a_name_in_the_list_that_is_no_path_is_passed_over(folder, name):
+    listed = json.loads((folder / MANIFEST).read_text())["files"]
+    (folder / MANIFEST).write_text(json.dumps({"files": {name: "0", **listed}}))
+    assert len(remove_earlier(folder, [])) == 2
+    record(folder, [])
+    assert json.loads((folder / MANIFEST).read_text()) == {"files": {}}
+
+
 def test_nothing_outside_the_folder_is_removed_whatever_the_list_says(folder, tmp_path):
     outside = tmp_path / "outside.txt"
     outside.write_text("mine")
@@ -63,7 +72,7 @@ def test_nothing_outside_the_folder_is_removed_whatever_the_list_says(folder, tm
     assert (folder / "file-link").is_symlink()
 
 
-@pytest.mark.parametrize("content", ["", "[]", '{"files": 3}', "{", "\xff"])
+@pytest.mark.parametrize("content", ["", "[]", '{"files": 3}', "{", "\xff", "[" * 100_000])
 def test_a_list_that_is_none_of_ours_names_nothing(folder, content, caplog):
     (folder / MANIFEST).write_text(content)
     with caplog.at_level(logging.WARNING):
