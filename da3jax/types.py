@@ -18,6 +18,7 @@ Cameras follow OpenCV: x right, y down, z forward. Extrinsics are world-to-camer
 from __future__ import annotations
 
 import dataclasses
+import pathlib
 from collections.abc import Callable
 from typing import Any
 
@@ -91,6 +92,8 @@ class LazyImage:
     """What messages and exported files call it: a path, or the name of a file that it would have, like `frame_0001.png`."""
     read: Callable[[], np.ndarray]
     """Gives (H, W, 3) uint8 RGB, upright, at its own size; from any thread, and again if asked again."""
+    file: pathlib.Path | None = None
+    """The file that it is read from, if there is one, which exports leave as it is."""
 
 
 @jax.tree_util.register_dataclass

@@ -91,14 +91,22 @@ def load_for(progress: Progress, options: RunOptions) -> DepthAnything3:
     return load(progress, *names, revision=options.revision, dtype=options.dtype, devices=options.devices)
 
 
-def check_export(options: RunOptions) -> None:
-    """Raises an OSError unless the process that writes can do so, and a ModuleNotFoundError unless it can show what it should."""
+def check_export(options: RunOptions, images: Sequence[ImageLike] = ()) -> None:
+    """Makes sure, before the network takes its time, that what comes out of the images can be written and shown.
+
+    Raises:
+        OSError: the process that writes cannot do so.
+        ValueError: it would write over an image.
+        ModuleNotFoundError: it cannot show what it should.
+    """
     import jax
 
-    from da3jax.outputs import check_writable
+    from da3jax.inputs import lazy_images
+    from da3jax.outputs import check_formats, check_inputs_stay, check_writable
     from da3jax.outputs.viewer import import_viser
 
     if jax.process_index() == 0:
+        check_inputs_stay(check_formats(options.export_format), options.export_dir, lazy_images(images))
         check_writable(options.export_dir)
         if options.view:
             import_viser()
@@ -143,7 +151,7 @@ def run(
     if options.independent and extrinsics is not None:
         extrinsics = None
         progress.say("--independent images have no common world: of the known cameras only the intrinsics are used")
-    all_or_none(lambda: check_export(options))
+    all_or_none(lambda: check_export(options, images))
     if options.aruco_size is not None:
         if options.independent and len(images) > 1:
             raise ValueError("--aruco-size gives a scene its scale, and --independent images have one each; leave one of the two out")

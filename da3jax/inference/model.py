@@ -265,6 +265,7 @@ class DepthAnything3:
             ValueError: an image, option or combination that cannot be used; the message says which and what would do.
             OSError: a file that cannot be read or written.
         """
+        image = several(image)
         writes = jax.process_index() == 0
         if export_dir is not None:
             names = formats.check_formats(export_format)
@@ -274,13 +275,13 @@ class DepthAnything3:
             options = {"conf_thresh_percentile": conf_thresh_percentile, "num_max_points": num_max_points, "show_cameras": show_cameras}
             options |= {"feat_vis_fps": feat_vis_fps, **(export_kwargs or {})}
             formats.export_options(**options)
+            formats.check_inputs_stay(names, export_dir, lazy_images(image))
             if writes:
                 formats.check_writable(export_dir)
         if native_resolution and infer_gs:
             raise ValueError("Gaussians belong to the processed images' pixels, which native_resolution replaces; ask for one of the two")
         if native_resolution and not as_numpy:
             raise ValueError("native_resolution is computed on the host, and as_numpy=False leaves the result on the device; leave one out")
-        image = several(image)
         many = self.mesh is not None and jax.process_count() > 1
         if many and not as_numpy:
             raise ValueError("as_numpy=False leaves results on the devices, where other processes' cannot be read; leave it out")

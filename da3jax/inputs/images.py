@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import pathlib
 import re
 import threading
@@ -94,9 +95,16 @@ def lazy_images(images: Iterable[ImageLike] | ImageLike) -> list[LazyImage]:
         else LazyImage(
             str(image) if isinstance(image, str | pathlib.Path) else f"image_{index:04d}.png",
             partial(read_image, image, describe(image, index)),
+            _file(image),
         )
         for index, image in enumerate(several(images))
     ]
+
+
+def _file(image: ImageLike) -> pathlib.Path | None:
+    """Where a picture comes from, as far as one can tell."""
+    name = image if isinstance(image, str | pathlib.Path) else getattr(image, "filename", None)  # PIL's, "" if none
+    return pathlib.Path(os.fsdecode(name)) if name else None
 
 
 def several(images: Iterable[ImageLike] | ImageLike) -> list[ImageLike]:

@@ -104,7 +104,7 @@ def known_views(files: Sequence[PosedFile], source: pathlib.Path) -> KnownViews:
         lens = _fitted(file, picture)
         if lens not in pinholes:
             pinholes[lens] = pinhole_of(lens, file.where)
-        images.append(LazyImage(file.name, partial(_read, picture, file.name, lens, pinholes[lens], maps)))
+        images.append(LazyImage(file.name, partial(_read, picture, file.name, lens, pinholes[lens], maps), file.path))
         intrinsics.append(pinholes[lens].intrinsics)
     names = [file.name for file in there]
     extrinsics = check_extrinsics([file.extrinsics for file in there], names)

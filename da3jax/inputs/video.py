@@ -70,7 +70,7 @@ def video_frames(
         )
     _logger.info("%s: %d of its %d frames are used", path, len(wanted), len(timeline.shown))
     decoder = FrameDecoder(path, timeline, wanted)
-    return [LazyImage(f"frame_{index:06d}.png", partial(decoder.read, time)) for index, time in enumerate(wanted)]
+    return [LazyImage(f"frame_{index:06d}.png", partial(decoder.read, time), path) for index, time in enumerate(wanted)]
 
 
 def _number(name: str, value: float, meaning: str) -> Fraction:

@@ -15,6 +15,7 @@ from da3jax.outputs.depth_vis import write_depth_vis
 from da3jax.outputs.feat_vis import check_features, write_feat_vis
 from da3jax.outputs.glb import write_glb
 from da3jax.outputs.gs_ply import write_gs_ply
+from da3jax.outputs.kept_inputs import check_inputs_stay
 from da3jax.outputs.mesh import write_mesh
 from da3jax.outputs.nerfstudio import write_nerfstudio
 from da3jax.outputs.npz import write_mini_npz, write_npz
@@ -26,7 +27,7 @@ from da3jax.outputs.viewer import view
 from da3jax.schema import one_of
 from da3jax.types import Prediction
 
-__all__ = ["FORMATS", "ExportOptions", "check_formats", "check_writable", "export", "export_options", "view"]
+__all__ = ["FORMATS", "ExportOptions", "check_formats", "check_inputs_stay", "check_writable", "export", "export_options", "view"]
 
 _WRITERS = {
     "npz": write_npz,
@@ -103,7 +104,8 @@ def export(prediction: Prediction, export_format: str, export_dir: str | pathlib
         The files written, in the order of the formats.
 
     Raises:
-        ValueError: an unknown format or option, an option out of its range, or a prediction that a format cannot be made of.
+        ValueError: an unknown format or option, an option out of its range, a prediction that a format cannot be made of, or `images`
+            from a folder that a format writes into.
         OSError: the folder or a file cannot be written.
         ModuleNotFoundError: a format needs an extra that is not installed.
     """
@@ -115,6 +117,7 @@ def export(prediction: Prediction, export_format: str, export_dir: str | pathlib
         raise ValueError(
             f"images are {len(chosen.images)} beside a prediction of {len(prediction.depth)} views; there is one picture a view"
         )
+    check_inputs_stay(names, export_dir, chosen.images)
     check_writable(export_dir)
     return [path for name in names for path in _WRITERS[name](prediction, pathlib.Path(export_dir), chosen)]
 

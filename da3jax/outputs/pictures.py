@@ -68,7 +68,7 @@ def write_pictures(images: Sequence[LazyImage], names: Sequence[str], sizes: np.
 
     paths = [folder / name for name in names]
     for image, path in zip(images, paths, strict=True):
-        if _same(path, image.name):
+        if _same(path, image.file or image.name):
             raise ValueError(f"{path} would be overwritten by a copy of itself, compressed anew; choose another folder to export to")
     for image, path, (height, width) in zip(images, paths, sizes.tolist(), strict=True):
         pixels = image.read()
@@ -88,7 +88,7 @@ def write_pictures(images: Sequence[LazyImage], names: Sequence[str], sizes: np.
     return paths
 
 
-def _same(path: pathlib.Path, name: str) -> bool:
+def _same(path: pathlib.Path, name: str | pathlib.Path) -> bool:
     """Whether both are there, and one file; a name need not be that of a file."""
     with contextlib.suppress(OSError, ValueError):
         return path.samefile(name)

@@ -1,0 +1,39 @@
+"""Exports leave the files alone that their pictures come from."""
+
+from __future__ import annotations
+
+import os
+import pathlib
+from collections.abc import Sequence
+
+from da3jax.types import LazyImage
+
+_FOLDERS = ("depth_vis", "depth_png16", "video", "feat_vis", "colmap", "nerfstudio")
+"""Formats that write pictures, videos or models, each into the folder of its name."""
+
+
+def check_inputs_stay(formats: Sequence[str], export_dir: str | pathlib.Path, images: Sequence[LazyImage] | None) -> None:
+    """Makes sure that none of the pictures is read from a folder that a format writes into.
+
+    So photographs in `depth_vis`, the frames of `video/depth.mp4`, and a model in `colmap` with the pictures beside it are not replaced by
+    what is made of them.
+
+    Args:
+        formats: names of formats.
+        export_dir: where they write.
+        images: pictures, of which those count that have a file.
+
+    Raises:
+        ValueError: one is; the message names the file.
+    """
+    files = {image.file for image in images or () if image.file is not None}
+    for name in formats:
+        if name not in _FOLDERS:
+            continue
+        folder = pathlib.Path(export_dir) / name
+        for file in sorted(files):
+            # By name and by where links lead: either way the file would be written over.
+            if any(pathlib.Path(spell(file)).is_relative_to(spell(folder)) for spell in (os.path.abspath, os.path.realpath)):
+                raise ValueError(
+                    f"{file} is in {folder}, which export format {name!r} writes into; what is read stays as it is; choose another folder"
+                )

@@ -1,0 +1,83 @@
+"""What an export is made of is still there afterwards."""
+
+import pathlib
+
+import numpy as np
+import pytest
+from PIL import Image
+
+import da3jax
+from da3jax.inputs import lazy_images, read_nerfstudio, read_scene_colmap, video_frames
+from da3jax.outputs import check_inputs_stay, export
+from da3jax.types import LazyImage
+from tests.outputs.rendered import render
+from tests.videos import frames_of, write_video
+
+
+def picture(path):
+    path.parent.mkdir(parents=True, exist_ok=True)
+    Image.fromarray(np.full((6, 8, 3), 100, np.uint8)).save(path)
+    return path
+
+
+def opened(path):
+    image = Image.open(path)
+    image.load()  # closes the file
+    return image
+
+
+def bytes_below(folder):
+    return {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
+@pytest.mark.parametrize("name", ["depth_vis", "depth_png16", "video", "feat_vis", "colmap", "nerfstudio"])
+@pytest.mark.parametrize("given", [str, pathlib.Path, opened])
+def test_a_photograph_in_a_folder_that_is_written_into_is_refused(tmp_path, name, given):
+    path = picture(tmp_path / name / "0000.png")
+    message = rf"^{path} is in {tmp_path}/{name}, which export format '{name}' writes into; what is read stays as it is; choose another "
+    with pytest.raises(ValueError, match=message):
+        check_inputs_stay(["glb", name], tmp_path, lazy_images([given(path)]))
+    check_inputs_stay(["glb", "ply"], tmp_path, lazy_images([given(path)]))
+    check_inputs_stay([name], tmp_path / "out", lazy_images([given(path)]))
+
+
+def test_links_do_not_hide_it(tmp_path):
+    path = picture(tmp_path / "photos" / "a.png")
+    (tmp_path / "colmap").mkdir()
+    (tmp_path / "colmap" / "images").symlink_to(path.parent)
+    (tmp_path / "depth_vis").symlink_to(path.parent)
+    with pytest.raises(ValueError, match=r"is in .*depth_vis"):
+        check_inputs_stay(["depth_vis"], tmp_path, lazy_images([path]))
+    with pytest.raises(ValueError, match=r"is in .*colmap"):
+        check_inputs_stay(["colmap"], tmp_path, lazy_images([tmp_path / "colmap" / "images" / "a.png"]))
+
+
+def test_what_has_no_file_is_in_nobodys_way(tmp_path):
+    images = [np.zeros((6, 8, 3), np.uint8), Image.new("RGB", (8, 6)), LazyImage("depth_vis/0000.jpg", lambda: None)]
+    check_inputs_stay(["depth_vis"], tmp_path, lazy_images(images))
+    check_inputs_stay(["depth_vis"], tmp_path, None)
+
+
+@pytest.mark.parametrize("name", ["colmap", "nerfstudio"])
+def test_a_model_is_not_written_over_the_one_that_the_pictures_come_from(tmp_path, name):
+    scene = render()
+    export(scene.prediction, name, tmp_path, images=scene.images)
+    before = bytes_below(tmp_path)
+    views = {"colmap": read_scene_colmap, "nerfstudio": read_nerfstudio}[name](tmp_path / name)
+    with pytest.raises(ValueError, match=f"which export format '{name}' writes into"):
+        export(scene.prediction, f"ply-{name}", tmp_path, images=views.images)
+    assert bytes_below(tmp_path) == before
+
+
+def test_a_video_is_not_written_over_the_one_that_the_frames_come_from(tmp_path):
+    path = tmp_path / "video" / "depth.mp4"
+    path.parent.mkdir()
+    write_video(path, frames_of(2))
+    with pytest.raises(ValueError, match=f"^{path} is in .*'video' writes into"):
+        check_inputs_stay(["video"], tmp_path, video_frames(path, fps=None))
+
+
+def test_inference_says_so_before_the_network_runs(tmp_path):
+    model = da3jax.DepthAnything3.__new__(da3jax.DepthAnything3)
+    with pytest.raises(ValueError, match=r"'depth_vis' writes into"):
+        model.inference([picture(tmp_path / "depth_vis" / "0000.png")], export_dir=tmp_path, export_format="depth_vis")
