@@ -30,6 +30,9 @@ def failures_in_a_sentence(*, as_json: bool = False) -> Iterator[None]:
         raise
     except (ValueError, OSError, FloatingPointError, ModuleNotFoundError) as error:  # the last: an extra is not installed
         raise fail(str(error), 1) from error
+    except MemoryError as error:
+        said = f" ({error})" if str(error) else ""
+        raise fail(f"this does not fit into memory{said}; fewer images, or a smaller --process-res, take less", 1) from error
     except RuntimeError as error:
         line = (str(error).splitlines() or [""])[0]
         if line.startswith("RESOURCE_EXHAUSTED"):

@@ -15,6 +15,15 @@ def test_a_refusal_becomes_one_sentence_and_status_1(capsys, error):
     assert capsys.readouterr() == ("", "da3jax: error: x is 3; it is 4\n")
 
 
+@pytest.mark.parametrize(("said", "shown"), [("Unable to allocate 3 TiB", " (Unable to allocate 3 TiB)"), ("", "")])
+def test_what_does_not_fit_into_memory_is_a_sentence(capsys, said, shown):
+    with pytest.raises(typer.Exit) as caught, failures_in_a_sentence():
+        raise MemoryError(said)
+    assert caught.value.exit_code == 1
+    sentence = f"this does not fit into memory{shown}; fewer images, or a smaller --process-res, take less"
+    assert capsys.readouterr() == ("", f"da3jax: error: {sentence}\n")
+
+
 def test_an_interruption_has_status_130(capsys):
     with pytest.raises(typer.Exit) as caught, failures_in_a_sentence():
         raise KeyboardInterrupt
