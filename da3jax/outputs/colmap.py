@@ -45,13 +45,15 @@ def write_colmap(prediction: Prediction, export_dir: pathlib.Path, options: Expo
 
     Raises:
         ValueError: a camera that is no pinhole, a picture of a wrong size, or a folder that holds `rigs.bin` or `frames.bin`, which
-            would contradict the new model.
+            would contradict the new model, or a model that does not look like one of ours and would be lost.
         OSError: a picture cannot be read or a file not be written.
     """
     folder = export_dir / "colmap" / "sparse" / "0"
     for name in _FOREIGN:
         if (folder / name).exists():
             raise ValueError(f"{folder / name} belongs to another model, and COLMAP would read it with the new one; move it away first")
+    if not _may_be_ours(folder):
+        raise ValueError(f"{folder} has a COLMAP model that da3jax has not written; move it away, or choose another folder to export to")
     cameras = original_cameras(prediction, "the COLMAP model")
     names = picture_names(options.images, len(cameras.sizes))
     tracks = find_tracks(prediction, cameras, options)
@@ -68,6 +70,35 @@ def write_colmap(prediction: Prediction, export_dir: pathlib.Path, options: Expo
     }
     write_together(model)
     return [*model, *pictures]
+
+
+def _may_be_ours(folder: pathlib.Path) -> bool:
+    """Whether the binary model of a folder, if it has one, is made as ours are.
+
+    View I is camera and image I + 1, the former a PINHOLE, and all that an image observes is a point of the model: a reconstruction from
+    matched features has observations without one, and most often lenses with distortion.
+    """
+    cameras, images, points = (folder / f"{name}.bin" for name in ("cameras", "images", "points3D"))
+    if not (cameras.exists() or images.exists() or points.exists()):
+        return True
+    try:
+        data, found = cameras.read_bytes(), images.read_bytes()
+        (count,) = struct.unpack_from("<Q", data)
+        records = list(struct.iter_unpack("<IiQQ4d", data[8:]))
+        if [record[:2] for record in records] != [(view + 1, _PINHOLE) for view in range(count)]:
+            return False
+        at = 8
+        for view in range(count):
+            image, *_, camera = struct.unpack_from("<I7dI", found, at)
+            end = found.index(b"\0", at + 64) + 1
+            (observed,) = struct.unpack_from("<Q", found, end)
+            observations = np.frombuffer(found, [("place", "<f8", 2), ("point", "<i8")], observed, end + 8)
+            if (image, camera) != (view + 1, view + 1) or (observations["point"] < 1).any():
+                return False
+            at = end + 8 + observations.nbytes
+        return at == len(found) and struct.unpack_from("<Q", found) == (count,)
+    except (OSError, ValueError, struct.error):  # one of them is missing, or cut off: not as we leave them
+        return False
 
 
 def _cameras(cameras: OriginalCameras) -> bytes:

@@ -18,6 +18,10 @@ from da3jax.types import Prediction
 logger = logging.getLogger(__name__)
 
 
+_MODEL = {"camera_model": "OPENCV", "k1": 0.0, "k2": 0.0, "p1": 0.0, "p2": 0.0, "ply_file_path": "sparse_pc.ply"}
+"""What the file says beside its frames."""
+
+
 def write_nerfstudio(prediction: Prediction, export_dir: pathlib.Path, options: ExportOptions) -> list[pathlib.Path]:
     """Writes `nerfstudio/transforms.json`, `nerfstudio/sparse_pc.ply`, and the pictures into `nerfstudio/images`.
 
@@ -35,19 +39,34 @@ def write_nerfstudio(prediction: Prediction, export_dir: pathlib.Path, options: 
         options: `sparse_max_points`, `track_tolerance`, `images`, and what `kept_pixels` reads.
 
     Raises:
-        ValueError: a camera that is no pinhole, or a picture of a wrong size.
+        ValueError: a camera that is no pinhole, a picture of a wrong size, or a `transforms.json` that does not look like one of ours
+            and would be lost.
         OSError: a picture cannot be read or a file not be written.
     """
     folder = export_dir / "nerfstudio"
+    path = folder / "transforms.json"
+    if not _may_be_ours(path):
+        raise ValueError(f"{path} is not one that da3jax has written; move it away, or choose another folder to export to")
     cameras = original_cameras(prediction, "transforms.json")
     names = picture_names(options.images, len(cameras.sizes))
     tracks = find_tracks(prediction, cameras, options)
     if not len(tracks.points):
         logger.warning("sparse_pc.ply is empty: there is no point that %s", "two views agree on" if len(names) > 1 else "has a depth")
     pictures = [] if options.images is None else write_pictures(options.images, names, cameras.sizes, folder / "images")
-    files = {folder / "sparse_pc.ply": _ply(tracks), folder / "transforms.json": _transforms(cameras, names)}
+    files = {folder / "sparse_pc.ply": _ply(tracks), path: _transforms(cameras, names)}
     write_together(files)
     return [*files, *pictures]
+
+
+def _may_be_ours(path: pathlib.Path) -> bool:
+    """Whether the file, if there is one, is made as ours are."""
+    try:
+        content = json.loads(path.read_bytes())
+        return {**content, "frames": None} == {**_MODEL, "frames": None} and all("fl_x" in frame for frame in content["frames"])
+    except FileNotFoundError:
+        return True
+    except (OSError, ValueError, TypeError, KeyError, RecursionError):
+        return False
 
 
 def _transforms(cameras: OriginalCameras, names: list[str]) -> bytes:
@@ -60,7 +79,7 @@ def _transforms(cameras: OriginalCameras, names: list[str]) -> bytes:
         pose[:3, 3] = -rotation @ cameras.translations[view]
         lens = {"fl_x": k[0, 0], "fl_y": k[1, 1], "cx": k[0, 2], "cy": k[1, 2]}
         frames.append({"file_path": f"images/{name}", "w": width, "h": height, **lens, "transform_matrix": pose.tolist()})
-    model = {"camera_model": "OPENCV", "k1": 0.0, "k2": 0.0, "p1": 0.0, "p2": 0.0, "ply_file_path": "sparse_pc.ply", "frames": frames}
+    model = {**_MODEL, "frames": frames}
     return (json.dumps(model, indent=1, ensure_ascii=False) + "\n").encode()
 
 

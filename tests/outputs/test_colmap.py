@@ -177,3 +177,35 @@ def test_quaternions_of_all_half_turns_are_exact():
         rotation *= np.linalg.det(rotation)
         expected = pycolmap.Rotation3d(rotation).quat[[3, 0, 1, 2]]
         np.testing.assert_allclose(quaternion(rotation), expected * np.sign(expected[0]), atol=1e-14)
+
+
+def foreign(model, change):
+    if change == "lens":
+        for number in model.cameras:
+            model.cameras[number].model = pycolmap.CameraModelId.OPENCV
+            model.cameras[number].params = [*model.cameras[number].params, 0, 0, 0, 0]
+    elif change == "unmatched":
+        model.delete_point3D(7)
+    return model
+
+
+@pytest.mark.parametrize("change", ["lens", "unmatched", "damage", "points"])
+def test_a_model_of_other_origin_is_not_written_over(scene, tmp_path, change):
+    export(scene.prediction, "colmap", tmp_path)
+    export(scene.prediction, "colmap", tmp_path)  # over one of ours
+    folder = tmp_path / "colmap" / "sparse" / "0"
+    if change == "damage":
+        (folder / "images.bin").write_bytes((folder / "images.bin").read_bytes()[:-5])
+    elif change == "points":
+        (folder / "cameras.bin").unlink()
+        (folder / "images.bin").unlink()
+    else:
+        foreign(pycolmap.Reconstruction(folder), change).write_binary(folder)
+        for name in ("rigs.bin", "frames.bin"):  # of newer versions; older ones have none
+            (folder / name).unlink(missing_ok=True)
+    before = {path: path.read_bytes() for path in folder.iterdir()}
+    message = rf"^{folder} has a COLMAP model that da3jax has not written; move it away, or choose another folder to export to$"
+    with pytest.raises(ValueError, match=message):
+        export(scene.prediction, "colmap", tmp_path, images=scene.images)
+    assert {path: path.read_bytes() for path in folder.iterdir()} == before
+    assert not (tmp_path / "colmap" / "images").exists()

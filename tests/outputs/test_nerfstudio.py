@@ -77,3 +77,23 @@ def test_without_points_the_cloud_is_empty_with_a_warning(scene, tmp_path, caplo
     assert [record.getMessage() for record in caplog.records] == ["sparse_pc.ply is empty: there is no point that two views agree on"]
     assert b"element vertex 0\n" in (tmp_path / "nerfstudio" / "sparse_pc.ply").read_bytes()
     assert len(json.loads((tmp_path / "nerfstudio" / "transforms.json").read_text())["frames"]) == 4
+
+
+@pytest.mark.parametrize("content", ["", "[]", "{}", '{"frames": []}', "more", "per file", "[" * 100_000])
+def test_a_transforms_json_of_other_origin_is_not_written_over(scene, tmp_path, content):
+    export(scene.prediction, "nerfstudio", tmp_path)
+    export(scene.prediction, "nerfstudio", tmp_path)  # over one of ours
+    path = tmp_path / "nerfstudio" / "transforms.json"
+    if content == "more":
+        content = json.dumps({**json.loads(path.read_text()), "applied_transform": np.eye(3, 4).tolist()})
+    elif content == "per file":
+        content = json.loads(path.read_text())
+        for frame in content["frames"]:
+            del frame["fl_x"]
+        content = json.dumps(content)
+    path.write_text(content)
+    message = rf"^{path} is not one that da3jax has written; move it away, or choose another folder to export to$"
+    with pytest.raises(ValueError, match=message):
+        export(scene.prediction, "nerfstudio", tmp_path, images=scene.images)
+    assert path.read_text() == content
+    assert not (tmp_path / "nerfstudio" / "images").exists()
