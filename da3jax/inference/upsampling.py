@@ -182,7 +182,8 @@ def _go_on(inverse: np.ndarray, tolerance: float) -> np.ndarray:
         bends = np.abs(step - (second - third)) > BEND * np.abs(step)
         return np.where(jumps & bends, first, np.clip(first + step, first / 2, first * 2))
 
-    return np.concatenate([beyond(*inverse[:3])[None], inverse, beyond(*inverse[-1:-4:-1])[None]])
+    inward = np.minimum(np.arange(3), len(inverse) - 1)  # of fewer rows the last counts as those that are not there
+    return np.concatenate([beyond(*inverse[inward])[None], inverse, beyond(*inverse[::-1][inward])[None]])
 
 
 def _windows(x: np.ndarray, size: int) -> list[np.ndarray]:

@@ -156,3 +156,14 @@ def test_strips_and_parts_join_without_a_seam(monkeypatch):
     monkeypatch.setattr("da3jax.inference.upsampling.PIXELS_AT_A_TIME", 100)
     for one, other in zip(whole, upsample(small, conf, sky, guide, picture, TO_SMALL, LARGE), strict=True):
         np.testing.assert_array_equal(one, other)
+
+
+@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize("size", [(1, 1), (1, 5), (2, 2), (5, 1)])
+def test_the_smallest_views_have_a_larger_size_too(method, size):
+    depth, conf = np.full(size, 4, np.float32), np.full(size, 2, np.float32)
+    larger = (2 * size[0], 3 * size[1])
+    depth, conf, sky = upsample(depth, conf, None, None, None, np.diag([1 / 3, 1 / 2, 1]), larger, method)
+    np.testing.assert_array_equal(depth, np.full(larger, 4))
+    np.testing.assert_array_equal(conf, np.full(larger, 2))
+    assert sky is None
