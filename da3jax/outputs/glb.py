@@ -8,7 +8,7 @@ import pathlib
 
 import numpy as np
 
-from da3jax.outputs.atomic import atomic
+from da3jax.outputs.atomic import write_bytes
 from da3jax.outputs.cameras import known_or_assumed_cameras
 from da3jax.outputs.cleanup import kept_pixels
 from da3jax.outputs.gltf import encode_glb, world_to_scene
@@ -67,9 +67,7 @@ def write_glb(prediction: Prediction, export_dir: pathlib.Path, options: ExportO
 
     path = export_dir / "scene.glb"
     origin = float32_origin(points if len(points) else camera_to_world[:, :3, 3])
-    content = encode_glb(scene, world_to_scene(extrinsics, points), origin)
-    with atomic(path) as temp:
-        temp.write_bytes(content)
+    write_bytes(path, encode_glb(scene, world_to_scene(extrinsics, points), origin))
     return [path]
 
 

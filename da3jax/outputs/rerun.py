@@ -8,7 +8,7 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from da3jax.outputs.atomic import atomic
+from da3jax.outputs.atomic import write_bytes
 from da3jax.outputs.cameras import known_or_assumed_cameras
 from da3jax.outputs.cleanup import kept_pixels, valid_depth
 from da3jax.outputs.options import ExportOptions
@@ -101,10 +101,8 @@ def write_rerun(prediction: Prediction, export_dir: pathlib.Path, options: Expor
     for entity, components in logged():
         recording.log(entity, *components, static=True, strict=True)
     recording.disconnect()
-    content = stream.read(flush=False)
     path = export_dir / "scene.rrd"
-    with atomic(path) as temp:
-        temp.write_bytes(content)
+    write_bytes(path, stream.read(flush=False))
     return [path]
 
 
