@@ -7,7 +7,7 @@ import itertools
 
 import numpy as np
 
-from da3jax.outputs.cleanup import kept_pixels
+from da3jax.outputs.cleanup import kept_pixels, valid_depth
 from da3jax.outputs.options import ExportOptions
 from da3jax.outputs.original_cameras import OriginalCameras
 from da3jax.types import Prediction
@@ -53,13 +53,13 @@ def find_tracks(prediction: Prediction, cameras: OriginalCameras, options: Expor
     from the projection of the mean by what the views disagree on, and `errors` says how much. These places come from depth and
     cameras alone: they tell bundle adjustment what the network believes, not something measured apart from it.
     """
-    keep = kept_pixels(prediction, options)
+    keep, valid = kept_pixels(prediction, options), valid_depth(prediction, options)
     views, height, width = keep.shape
     seeds = _seeds(keep, min(options.num_max_points, options.sparse_max_points), options.seed)  # flat pixels, by view
     starts = np.cumsum([0, *map(len, seeds)])
     seed_view = np.repeat(np.arange(views), np.diff(starts))
     places = [_transform(cameras.to_original[view], np.stack([own % width, own // width], axis=-1) + 0.5) for view, own in enumerate(seeds)]
-    depths = [_depth(prediction, view).reshape(-1)[own] for view, own in enumerate(seeds)]
+    depths = [prediction.depth[view].reshape(-1)[own].astype(np.float64) for view, own in enumerate(seeds)]
     lifted = np.concatenate([_lift(place, depth, cameras, view) for view, (place, depth) in enumerate(zip(places, depths, strict=True))])
 
     count = len(lifted)
@@ -67,7 +67,8 @@ def find_tracks(prediction: Prediction, cameras: OriginalCameras, options: Expor
     found, claims = [], []
     for view in range(views):
         others = np.flatnonzero(seed_view != view)
-        looked = _look(lifted[others], _depth(prediction, view), keep[view], cameras, view, options.track_tolerance)
+        depth = np.where(valid[view], prediction.depth[view].astype(np.float64), 0)
+        looked = _look(lifted[others], depth, keep[view], cameras, view, options.track_tolerance)
         seen, own = others[looked.index], np.arange(starts[view], starts[view + 1])
 
         # Which of this view's seeds have a pixel that is in the track of an earlier view's?
@@ -104,15 +105,6 @@ def find_tracks(prediction: Prediction, cameras: OriginalCameras, options: Expor
         view=view[order],
         place=place[order],
     )
-
-
-def _depth(prediction: Prediction, view: int) -> np.ndarray:
-    """(H, W) float64, 0 where there is no depth, or sky."""
-    depth = prediction.depth[view].astype(np.float64)
-    valid = np.isfinite(depth) & (depth > 0)
-    if prediction.sky is not None:
-        valid &= ~prediction.sky[view].astype(bool)
-    return np.where(valid, depth, 0)
 
 
 def project(points: np.ndarray, cameras: OriginalCameras, view: int) -> tuple[np.ndarray, np.ndarray]:
