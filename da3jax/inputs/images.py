@@ -18,7 +18,7 @@ from da3jax.types import LazyImage
 
 ImageLike = str | pathlib.Path | Image.Image | np.ndarray | LazyImage
 
-_UPRIGHT = {
+UPRIGHT = {
     2: lambda stored: stored[:, ::-1],
     3: lambda stored: stored[::-1, ::-1],
     4: lambda stored: stored[::-1],
@@ -135,12 +135,13 @@ def list_images(folder: str | pathlib.Path, extensions: Sequence[str] = IMAGE_EX
     found = [path for path in folder.iterdir() if path.suffix.lower() in wanted and not path.name.startswith(".") and path.is_file()]
     if not found:
         raise FileNotFoundError(f"{folder} has no images: no file in it ends in {', '.join(sorted(wanted))}")
-    return sorted(found, key=lambda path: ([int(part) if part.isdigit() else part for part in _digits(path.name.lower())], path.name))
+    return sorted(found, key=lambda path: natural(path.name))
 
 
-def _digits(name: str) -> list[str]:
-    """`name` cut into text and runs of digits, in turn."""
-    return re.split(r"([0-9]+)", name)
+def natural(name: str) -> tuple:
+    """Sorts `2.png` before `10.png`, as a key; a run of digits counts as its length without zeros in front, then the digits."""
+    parts = re.split(r"([0-9]+)", name.lower())
+    return [(len(part.lstrip("0")), part.lstrip("0")) if index % 2 else part for index, part in enumerate(parts)], name
 
 
 def _from_array(array: np.ndarray, name: str) -> np.ndarray:
@@ -202,7 +203,7 @@ def _from_pil(image: Image.Image, name: str) -> np.ndarray:
 
 def _upright(pixels: np.ndarray, image: Image.Image) -> np.ndarray:
     """(H, W, 3) uint8 as stored, turned as the image's EXIF says."""
-    turn = _UPRIGHT.get(_orientation(image))
+    turn = UPRIGHT.get(_orientation(image))
     if turn is None:
         return pixels
     turned = turn(pixels.view("V3")[..., 0])  # a pixel is one item

@@ -4,24 +4,15 @@ from __future__ import annotations
 
 import dataclasses
 import pathlib
-import warnings
 
 import numpy as np
 from PIL import ExifTags, Image
 
-from da3jax.inputs.images import read_image
+from da3jax.inputs.image_file import opened
+from da3jax.inputs.images import SIDEWAYS, UPRIGHT, read_image
 
-_SIDEWAYS = (5, 6, 7, 8)  # orientations that swap width and height
-_BACK = {
-    2: lambda upright: upright[:, ::-1],
-    3: lambda upright: upright[::-1, ::-1],
-    4: lambda upright: upright[::-1],
-    5: lambda upright: upright.swapaxes(0, 1),
-    6: np.rot90,
-    7: lambda upright: upright[::-1, ::-1].swapaxes(0, 1),
-    8: lambda upright: np.rot90(upright, -1),
-}
-"""What turns an upright picture into the one that a file of that EXIF orientation stores."""
+_BACK = UPRIGHT | {6: UPRIGHT[8], 8: UPRIGHT[6]}
+"""What turns an upright picture into the one that a file of that EXIF orientation stores: a quarter turn the other way, else the same."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -40,18 +31,12 @@ def stored_picture(path: pathlib.Path) -> StoredPicture:
     """Size and orientation of a picture by its file's header; its pixels are not read.
 
     Raises:
-        OSError, ValueError: as `read_image`, for a file that is no picture.
+        OSError, ModuleNotFoundError: as `read_image`, for a file that is no picture.
     """
-    try:
-        with warnings.catch_warnings():  # what Pillow says of a file it says again when it is read
-            warnings.simplefilter("ignore")
-            with Image.open(path) as image:
-                (width, height), orientation = image.size, _orientation(image)
-                if image.format == "TIFF" and orientation in _SIDEWAYS:  # the one format that Pillow turns by itself
-                    width, height = height, width
-    except Exception:  # broken files make Pillow raise almost anything; `read_image` knows what to say of them
-        height, width = read_image(path).shape[:2]
-        orientation = 1
+    with opened(path, str(path)) as image:
+        (width, height), orientation = image.size, _orientation(image)
+        if image.format == "TIFF" and orientation in SIDEWAYS:  # the one format that Pillow turns by itself
+            width, height = height, width
     return StoredPicture(path, height, width, orientation)
 
 
@@ -77,5 +62,5 @@ def _orientation(image: Image.Image) -> int:
         # A PNG's own method would decode the pixels to look for EXIF after them.
         exif = Image.Image.getexif(image) if image.format == "PNG" else image.getexif()
         return exif.get(ExifTags.Base.Orientation, 1)
-    except Exception:  # as above; then `read_image` does not turn it
+    except Exception:  # broken EXIF makes Pillow raise almost anything; then `read_image` does not turn it
         return 1
