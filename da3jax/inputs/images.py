@@ -131,7 +131,7 @@ def list_images(folder: str | pathlib.Path, extensions: Sequence[str] = IMAGE_EX
         raise FileNotFoundError(f"{folder} does not exist; it should be a folder of images")
     if not folder.is_dir():
         raise NotADirectoryError(f"{folder} is a file, not a folder of images")
-    wanted = {"." + extension.lower().lstrip(".") for extension in extensions}
+    wanted = {"." + extension.strip().lower().lstrip(".") for extension in extensions}
     found = [path for path in folder.iterdir() if path.suffix.lower() in wanted and not path.name.startswith(".") and path.is_file()]
     if not found:
         raise FileNotFoundError(f"{folder} has no images: no file in it ends in {', '.join(sorted(wanted))}")
@@ -162,14 +162,18 @@ def _from_file(image: Image.Image, name: str, enough: Callable[[int, int], tuple
     """The upright pixels of a file just opened, reduced if they may be, and its own height and width."""
     factor = 1
     if enough is not None and is_jpeg(image):
-        height, width = image.size if _orientation(image) in SIDEWAYS else image.size[::-1]
+        height, width = image.size if orientation(image) in SIDEWAYS else image.size[::-1]
         factor = _reduction((height, width), enough(height, width))
-    with sentences(name):
-        pixels = decode_jpeg(image, factor)
-    if pixels is None:
-        factor, pixels = 1, _from_pil(image, name)
+    pixels, factor = decoded(image, name, factor)
     pixels = _upright(pixels, image)
     return pixels, (factor * pixels.shape[0], factor * pixels.shape[1])
+
+
+def decoded(image: Image.Image, name: str, factor: int = 1) -> tuple[np.ndarray, int]:
+    """The pixels (H, W, 3) uint8 of a file just opened, not turned, and by how much its sides were divided: `factor`, or 1."""
+    with sentences(name):
+        pixels = decode_jpeg(image, factor)
+    return (_from_pil(image, name), 1) if pixels is None else (pixels, factor)
 
 
 def _reduction(size: tuple[int, int], least: tuple[int, int]) -> int:
@@ -203,7 +207,7 @@ def _from_pil(image: Image.Image, name: str) -> np.ndarray:
 
 def _upright(pixels: np.ndarray, image: Image.Image) -> np.ndarray:
     """(H, W, 3) uint8 as stored, turned as the image's EXIF says."""
-    turn = UPRIGHT.get(_orientation(image))
+    turn = UPRIGHT.get(orientation(image))
     if turn is None:
         return pixels
     turned = turn(pixels.view("V3")[..., 0])  # a pixel is one item
@@ -215,7 +219,7 @@ def _upright(pixels: np.ndarray, image: Image.Image) -> np.ndarray:
     return upright.view(np.uint8).reshape(*upright.shape, 3)
 
 
-def _orientation(image: Image.Image) -> int:
+def orientation(image: Image.Image) -> int:
     """The EXIF orientation, 1 (upright) where there is none or it cannot be read."""
     try:
         return image.getexif().get(ExifTags.Base.Orientation, 1)
