@@ -117,12 +117,15 @@ class Gaussians:
 @jax.tree_util.register_dataclass
 @dataclasses.dataclass(frozen=True)
 class Prediction:
-    """What `DepthAnything3.inference` returns, for N views: numpy arrays, or device arrays with `as_numpy=False`."""
+    """What `DepthAnything3.inference` returns, for N views: numpy arrays, or device arrays with `as_numpy=False`.
+
+    Of `da3jax.to_native`, H and W are the photographs' own, and fields that speak of the processed image are of the photograph.
+    """
 
     depth: Array
-    """(N, H, W) distance along the camera's z axis."""
+    """(N, H, W) distance along the camera's z axis; of `da3jax.to_native`, 0 where there is none."""
     conf: Array | None = None
-    """(N, H, W) confidence of the depth, at least 1."""
+    """(N, H, W) confidence of the depth, at least 1; likewise."""
     extrinsics: Array | None = None
     """(N, 3, 4) world-to-camera."""
     intrinsics: Array | None = None

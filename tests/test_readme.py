@@ -1,5 +1,6 @@
 """What the README and the pages of its rooms show runs, on tiny networks in the place of those that they name."""
 
+import dataclasses
 import json
 import pathlib
 import re
@@ -65,12 +66,27 @@ def test_python_of_a_page_runs(room, block, place):
 LINES = [
     (room, line) for room, page in PAGES.items() for block in blocks("bash", page) for line in block.splitlines() if line[:7] == "da3jax "
 ]
+LINES += [("", line) for block in blocks("bash") for line in block.splitlines() if line[:12] == "da3jax auto "]
 
 
 @pytest.mark.parametrize(("room", "line"), LINES)
 def test_a_line_of_a_page_runs(room, line, place):
     done = CliRunner().invoke(app, shlex.split(line, comments=True)[1:], catch_exceptions=False)
     assert done.exit_code == 0, done.stderr
+
+
+def test_the_pages_have_every_command_format_and_option():
+    from da3jax.cli.export_options import ExportFlags
+    from da3jax.cli.options import RunOptions
+    from da3jax.outputs import FORMATS
+
+    told = set(re.findall(r"--(?:no-)?([\w-]+)", PAGES["outputs"]))
+    assert {field.name.replace("_", "-") for field in dataclasses.fields(ExportFlags)} <= told
+    assert all(f"| `{name}` |" in PAGES["outputs"] for name in FORMATS)
+    rest = {field.name for field in dataclasses.fields(RunOptions)} - {field.name for field in dataclasses.fields(ExportFlags)}
+    table = PAGES["cli"].split("| of commands that run a network |")[1].split("```")[0]
+    assert {name.replace("_", "-").removesuffix("-summary") for name in rest} <= set(re.findall(r"--([\w-]+)", table))
+    assert all(f"`da3jax {command.name}" in PAGES["cli"] or f"`{command.name}`" in PAGES["cli"] for command in app.registered_commands)
 
 
 @pytest.mark.parametrize(("command", "views"), [("da3jax auto --export-dir", 4), ("da3jax auto photos", 3)])

@@ -60,7 +60,7 @@ def command(
     elif found == "images":
         from da3jax.inputs import list_images
 
-        run(list_images(path, [extension.strip() for extension in image_extensions.split(",")]), options)
+        run(list_images(path, image_extensions.split(",")), options)
     elif found == "video":
         from da3jax.inputs.video import video_frames
 

@@ -19,4 +19,4 @@ def command(
     """Depth, cameras and points of a folder of images."""
     from da3jax.inputs import list_images
 
-    run(list_images(folder, [extension.strip() for extension in image_extensions.split(",")]), options)
+    run(list_images(folder, image_extensions.split(",")), options)

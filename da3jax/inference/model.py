@@ -16,19 +16,21 @@ from jax.sharding import Mesh
 from da3jax import outputs as formats
 from da3jax import weights
 from da3jax.config import REF_VIEW_STRATEGIES, Config, NestedConfig, load_config
+from da3jax.inference.ahead import trace
 from da3jax.inference.compilation_cache import use_compilation_cache
 from da3jax.inference.export import write_exported
+from da3jax.inference.loading import load
 from da3jax.inference.native import to_native
 from da3jax.inference.placing import check_mesh, placed
-from da3jax.inference.plan import check_size, planned
+from da3jax.inference.plan import planned
 from da3jax.inference.prediction import to_prediction
 from da3jax.inference.program import KnownCameras, Result, Task, run
 from da3jax.inference.running import Runner
 from da3jax.inputs import lazy_images, preprocess, several
-from da3jax.models import compute_dtype, is_stacked, stack_layers, unstack_layers
+from da3jax.models import compute_dtype, is_stacked, unstack_layers
 from da3jax.ops.target import target_platform
-from da3jax.parallel import fsdp_sharding, fsdp_shardings, mesh_of, view_sharding
-from da3jax.types import Params, Prediction, Views
+from da3jax.parallel import fsdp_shardings, mesh_of
+from da3jax.types import Params, Prediction
 
 logger = logging.getLogger(__name__)
 
@@ -110,20 +112,8 @@ class DepthAnything3:
             mesh = mesh_of(devices)
         if mesh is not None:
             check_mesh(mesh)
-        shardings = None if mesh is None else fsdp_sharding(mesh)
-        params, config = weights.load(source, revision=revision, shardings=shardings)
-        if metric_model is not None:
-            if isinstance(config, NestedConfig):
-                raise ValueError(f"{config.name} has a metric half already; metric_model goes with an any-view network")
-            metric_params, metric = weights.load(metric_model, shardings=shardings)
-            if isinstance(metric, NestedConfig):
-                raise ValueError(f"metric_model is {metric.name}, a pair by itself; it is a metric network, like da3metric-large")
-            params, config = {"anyview": params, "metric": metric_params}, NestedConfig(f"{config.name}+{metric.name}", config, metric)
-        form = partial(in_form_for_target, config=config)
-        shapes = jax.eval_shape(form, params)
-        if mesh is not None and jax.tree.structure(shapes) != jax.tree.structure(params):
-            form = jax.jit(form, out_shardings=fsdp_shardings(shapes, mesh))  # each device those that it has, and nothing else in between
-        return cls(form(params), config, dtype=dtype, mesh=mesh)
+        params, config = load(source, metric_model, revision=revision, mesh=mesh)
+        return cls(params, config, dtype=dtype, mesh=mesh)
 
     def save_pretrained(self, folder: str | pathlib.Path) -> pathlib.Path:
         """Writes `model.safetensors` and `config.json` as released, bit for bit; PyTorch's Depth Anything 3 opens them.
@@ -229,7 +219,8 @@ class DepthAnything3:
         loaded with `metric_model`, wherever there is more than sky to see, unless the result is brought to the scale of known extrinsics.
 
         Args:
-            image: files, PIL images or arrays (H, W, 3), (H, W, 4) or (H, W) of uint8 or uint16: views of one scene, in any order.
+            image: files, PIL images, arrays (H, W, 3), (H, W, 4) or (H, W) of uint8 or uint16, or `da3jax.types.LazyImage`, as frames of
+                videos are: views of one scene, in any order.
             extrinsics: (N, 3 or 4, 4) world-to-camera with OpenCV axes; or a list of such matrices, None for a view without.
             intrinsics: (N, 3, 3) in pixels of the upright images at their own size; or a list, None for a view without.
             align_to_input_ext_scale: False leaves depth and rays as the network has them and brings the known cameras into its world.
@@ -360,25 +351,7 @@ class DepthAnything3:
         self, views: int, height: int, width: int, *, extrinsics: bool = False, intrinsics: bool = False, **options: Any
     ) -> jax.stages.Traced:
         """What `compile` compiles. Of parameters the shapes are enough: leaves of `params` may be `jax.ShapeDtypeStruct`."""
-        if views < 1:
-            raise ValueError(f"views is {views}; it is at least 1")
-        check_size(height, width)
-        eyes = np.broadcast_to(np.eye(3, 4), (1, views, 3, 4))
-        stand_in = Views(
-            np.broadcast_to(np.float32(0), (1, views, height, width, 3)),
-            extrinsics=eyes if extrinsics else None,
-            intrinsics=eyes[..., :3] if intrinsics else None,
-        )
-        stand_in, task = planned(self.config, stand_in, mesh=self.mesh, **options)
-        independent, runner = task.independent, self._runner
-        size = runner.size(views, independent)
-        leading, mesh = (size, 1) if independent else (1, size), runner.mesh_for(independent)
-        sharding = None if mesh is None else view_sharding(mesh, leading[0])
-        arguments = (stand_in.images, KnownCameras.of(stand_in.extrinsics, stand_in.intrinsics))
-        arguments = jax.tree.map(lambda x: jax.ShapeDtypeStruct((*leading, *x.shape[2:]), x.dtype, sharding=sharding), arguments)
-        mask = jax.ShapeDtypeStruct(leading, bool, sharding=sharding) if size > views and not independent else None
-        # jit finds a program that was traced for the same types.
-        return self._program(task).trace(runner.params_on(mesh), *arguments, mask, task=task, mesh=mesh)
+        return trace(self._runner, self.config, views, height, width, extrinsics=extrinsics, intrinsics=intrinsics, **options)
 
     @property
     def _runner(self) -> Runner:
@@ -388,10 +361,3 @@ class DepthAnything3:
     def _program(self, task: Task) -> Callable[..., Result]:
         """What runs `task`. Points are of the images' size and take their place; not on a CPU, which has the images from the caller."""
         return self._run_in_place if "points" in task.outputs and target_platform() != "cpu" else self._run
-
-
-def in_form_for_target(params: Params, config: Config) -> Params:
-    """The parameters, an entry a block, or stacked where that is the better choice. Works on shapes, too."""
-    backbone = (config.anyview if isinstance(config, NestedConfig) else config).backbone
-    # Scanned layers compile faster, and cost nothing on an accelerator; a CPU runs the loop 10 % faster.
-    return stack_layers(params, config) if target_platform() != "cpu" and backbone.depth >= 24 else params

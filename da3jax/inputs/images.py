@@ -19,7 +19,7 @@ from da3jax.types import LazyImage
 
 ImageLike = str | pathlib.Path | Image.Image | np.ndarray | LazyImage
 
-_UPRIGHT = {
+UPRIGHT = {
     2: lambda stored: stored[:, ::-1],
     3: lambda stored: stored[::-1, ::-1],
     4: lambda stored: stored[::-1],
@@ -139,16 +139,17 @@ def list_images(folder: str | pathlib.Path, extensions: Sequence[str] = IMAGE_EX
         raise FileNotFoundError(f"{folder} does not exist; it should be a folder of images")
     if not folder.is_dir():
         raise NotADirectoryError(f"{folder} is a file, not a folder of images")
-    wanted = {"." + extension.lower().lstrip(".") for extension in extensions}
+    wanted = {"." + extension.strip().lower().lstrip(".") for extension in extensions}
     found = [path for path in folder.iterdir() if path.suffix.lower() in wanted and not path.name.startswith(".") and path.is_file()]
     if not found:
         raise FileNotFoundError(f"{folder} has no images: no file in it ends in {', '.join(sorted(wanted))}")
-    return sorted(found, key=lambda path: ([int(part) if part.isdigit() else part for part in _digits(path.name.lower())], path.name))
+    return sorted(found, key=lambda path: natural(path.name))
 
 
-def _digits(name: str) -> list[str]:
-    """`name` cut into text and runs of digits, in turn."""
-    return re.split(r"([0-9]+)", name)
+def natural(name: str) -> tuple:
+    """Sorts `2.png` before `10.png`, as a key; a run of digits counts as its length without zeros in front, then the digits."""
+    parts = re.split(r"([0-9]+)", name.lower())
+    return [(len(part.lstrip("0")), part.lstrip("0")) if index % 2 else part for index, part in enumerate(parts)], name
 
 
 def _from_array(array: np.ndarray, name: str) -> np.ndarray:
@@ -169,14 +170,18 @@ def _from_file(image: Image.Image, name: str, enough: Callable[[int, int], tuple
     """The upright pixels of a file just opened, reduced if they may be, and its own height and width."""
     factor = 1
     if enough is not None and is_jpeg(image):
-        height, width = image.size if _orientation(image) in SIDEWAYS else image.size[::-1]
+        height, width = image.size if orientation(image) in SIDEWAYS else image.size[::-1]
         factor = _reduction((height, width), enough(height, width))
-    with sentences(name):
-        pixels = decode_jpeg(image, factor)
-    if pixels is None:
-        factor, pixels = 1, _from_pil(image, name)
+    pixels, factor = decoded(image, name, factor)
     pixels = _upright(pixels, image)
     return pixels, (factor * pixels.shape[0], factor * pixels.shape[1])
+
+
+def decoded(image: Image.Image, name: str, factor: int = 1) -> tuple[np.ndarray, int]:
+    """The pixels (H, W, 3) uint8 of a file just opened, not turned, and by how much its sides were divided: `factor`, or 1."""
+    with sentences(name):
+        pixels = decode_jpeg(image, factor)
+    return (_from_pil(image, name), 1) if pixels is None else (pixels, factor)
 
 
 def _reduction(size: tuple[int, int], least: tuple[int, int]) -> int:
@@ -210,7 +215,7 @@ def _from_pil(image: Image.Image, name: str) -> np.ndarray:
 
 def _upright(pixels: np.ndarray, image: Image.Image) -> np.ndarray:
     """(H, W, 3) uint8 as stored, turned as the image's EXIF says."""
-    turn = _UPRIGHT.get(_orientation(image))
+    turn = UPRIGHT.get(orientation(image))
     if turn is None:
         return pixels
     turned = turn(pixels.view("V3")[..., 0])  # a pixel is one item
@@ -222,7 +227,7 @@ def _upright(pixels: np.ndarray, image: Image.Image) -> np.ndarray:
     return upright.view(np.uint8).reshape(*upright.shape, 3)
 
 
-def _orientation(image: Image.Image) -> int:
+def orientation(image: Image.Image) -> int:
     """The EXIF orientation, 1 (upright) where there is none or it cannot be read."""
     try:
         return image.getexif().get(ExifTags.Base.Orientation, 1)

@@ -14,6 +14,7 @@ from functools import partial
 import numpy as np
 
 from da3jax.inputs.cameras import check_extrinsics, check_intrinsics
+from da3jax.inputs.images import natural
 from da3jax.inputs.lenses import Lens
 from da3jax.inputs.stored import StoredPicture, read_as_stored, stored_picture
 from da3jax.inputs.undistort import pinhole_of, resample, undistortion_map
@@ -95,7 +96,7 @@ def known_views(files: Sequence[PosedFile], source: pathlib.Path) -> KnownViews:
         raise FileNotFoundError(f"none of the {len(files)} images that {source} names is there: {_some(missing)}")
     if missing:
         logger.warning("%d of the %d images that %s names are not there and left out: %s", len(missing), len(files), source, _some(missing))
-    there = sorted((file for file in files if os.path.isfile(file.path)), key=lambda file: _natural(file.name))  # noqa: PTH113
+    there = sorted((file for file in files if os.path.isfile(file.path)), key=lambda file: natural(file.name))  # noqa: PTH113
     pinholes: dict[Lens, Lens] = {}
     maps = _Maps()
     images, intrinsics = [], []
@@ -145,12 +146,6 @@ class _Maps:
                 del self._kept[next(iter(self._kept))]
             self._kept[lens] = undistortion_map(lens, pinhole) if found is None else found  # the last used is the last
             return self._kept[lens]
-
-
-def _natural(name: str) -> tuple:
-    """Sorts `2.png` before `10.png`; a run of digits as its length without zeros in front, then the digits."""
-    parts = re.split(r"([0-9]+)", name.lower())
-    return [(len(part.lstrip("0")), part.lstrip("0")) if index % 2 else part for index, part in enumerate(parts)], name
 
 
 def _some(names: Sequence[str]) -> str:

@@ -23,7 +23,7 @@ from da3jax.types import Views
 METHODS = ("upper_bound_resize", "lower_bound_resize", "upper_bound_crop", "lower_bound_crop")
 """Which side becomes `process_res`, the longest or the shortest, and how both become multiples of the patch."""
 
-_logger = logging.getLogger(__name__)
+logger = logging.getLogger(__name__)
 
 IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 _NORMALISED = (np.arange(256, dtype=np.float32)[:, None] / np.float32(255) - np.float32(IMAGENET_MEAN)) / np.float32(IMAGENET_STD)
@@ -94,7 +94,7 @@ def preprocess(
         either = [intrinsics_from_exif(image) if np.isnan(matrix).any() else matrix for image, matrix in zip(images, given, strict=True)]
         intrinsics = check_intrinsics(either, names)
         if found := [index for index, matrix in enumerate(given) if np.isnan(matrix).any() and either[index] is not None]:
-            _logger.info("the focal lengths of views %s are those of their EXIF", found)
+            logger.info("the focal lengths of views %s are those of their EXIF", found)
 
     def process(image: ImageLike, name: str) -> tuple[np.ndarray, np.ndarray, tuple[int, int]]:
         def targets(height: int, width: int) -> tuple[tuple[int, int], tuple[int, int]]:
@@ -186,7 +186,7 @@ def _crop_to_smallest(images: Sequence[np.ndarray], names: list[str]) -> tuple[n
     ]
     if cropped:
         more = f" and {len(cropped) - 10} more" if len(cropped) > 10 else ""
-        _logger.warning(
+        logger.warning(
             "the processed images differ in size (H × W): %d of %d are cropped about their centre to %d × %d: %s%s",
             len(cropped), len(images), height, width, ", ".join(cropped[:10]), more,
         )  # fmt: skip

@@ -4,24 +4,14 @@ from __future__ import annotations
 
 import dataclasses
 import pathlib
-import warnings
 
 import numpy as np
-from PIL import ExifTags, Image
 
-from da3jax.inputs.images import read_image
+from da3jax.inputs.image_file import opened
+from da3jax.inputs.images import SIDEWAYS, UPRIGHT, decoded, orientation
 
-_SIDEWAYS = (5, 6, 7, 8)  # orientations that swap width and height
-_BACK = {
-    2: lambda upright: upright[:, ::-1],
-    3: lambda upright: upright[::-1, ::-1],
-    4: lambda upright: upright[::-1],
-    5: lambda upright: upright.swapaxes(0, 1),
-    6: np.rot90,
-    7: lambda upright: upright[::-1, ::-1].swapaxes(0, 1),
-    8: lambda upright: np.rot90(upright, -1),
-}
-"""What turns an upright picture into the one that a file of that EXIF orientation stores."""
+_BACK = UPRIGHT | {6: UPRIGHT[8], 8: UPRIGHT[6]}
+"""What turns an upright picture into the one that a file of that EXIF orientation stores: a quarter turn the other way, else the same."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -32,27 +22,19 @@ class StoredPicture:
     height: int
     """Pixels, as stored."""
     width: int
-    orientation: int
-    """By EXIF; 1 where there is none."""
 
 
 def stored_picture(path: pathlib.Path) -> StoredPicture:
-    """Size and orientation of a picture by its file's header; its pixels are not read.
+    """The size of a picture by its file's header; its pixels are not read.
 
     Raises:
-        OSError, ValueError: as `read_image`, for a file that is no picture.
+        OSError, ModuleNotFoundError: as `read_image`, for a file that is no picture.
     """
-    try:
-        with warnings.catch_warnings():  # what Pillow says of a file it says again when it is read
-            warnings.simplefilter("ignore")
-            with Image.open(path) as image:
-                (width, height), orientation = image.size, _orientation(image)
-                if image.format == "TIFF" and orientation in _SIDEWAYS:  # the one format that Pillow turns by itself
-                    width, height = height, width
-    except Exception:  # broken files make Pillow raise almost anything; `read_image` knows what to say of them
-        height, width = read_image(path).shape[:2]
-        orientation = 1
-    return StoredPicture(path, height, width, orientation)
+    with opened(path, str(path)) as image:
+        width, height = image.size
+        if image.format == "TIFF" and orientation(image) in SIDEWAYS:  # the one format that Pillow turns by itself
+            width, height = height, width
+    return StoredPicture(path, height, width)
 
 
 def read_as_stored(picture: StoredPicture, name: str) -> np.ndarray:
@@ -62,20 +44,13 @@ def read_as_stored(picture: StoredPicture, name: str) -> np.ndarray:
         OSError: its file is not what it was when its header was read; and as `read_image`.
         ValueError: as `read_image`.
     """
-    upright = read_image(picture.path, name)
-    image = np.ascontiguousarray(_BACK.get(picture.orientation, np.asarray)(upright))
-    if image.shape[:2] != (picture.height, picture.width):
+    with opened(picture.path, name) as image:
+        turned = orientation(image) if image.format == "TIFF" else 1
+        pixels, _ = decoded(image, name)
+    pixels = np.ascontiguousarray(_BACK.get(turned, np.asarray)(pixels))
+    if pixels.shape[:2] != (picture.height, picture.width):
         raise OSError(
-            f"{name} is {image.shape[1]} × {image.shape[0]} pixels (W × H) now and was {picture.width} × {picture.height} when its camera "
-            f"was read; files should not change in between"
+            f"{name} is {pixels.shape[1]} × {pixels.shape[0]} pixels (W × H) now and was {picture.width} × {picture.height} when its "
+            f"camera was read; files should not change in between"
         )
-    return image
-
-
-def _orientation(image: Image.Image) -> int:
-    try:
-        # A PNG's own method would decode the pixels to look for EXIF after them.
-        exif = Image.Image.getexif(image) if image.format == "PNG" else image.getexif()
-        return exif.get(ExifTags.Base.Orientation, 1)
-    except Exception:  # as above; then `read_image` does not turn it
-        return 1
+    return pixels

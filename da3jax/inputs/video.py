@@ -13,7 +13,7 @@ from da3jax.inputs.video_decoder import FrameDecoder
 from da3jax.inputs.video_file import Timeline, read_timeline
 from da3jax.types import LazyImage
 
-_logger = logging.getLogger(__name__)
+logger = logging.getLogger(__name__)
 
 
 def video_frames(
@@ -68,7 +68,7 @@ def video_frames(
             f"{path} has no frame from {float(begin):g} {until}; it has {len(timeline.shown)} in the first {lasts:.3f} seconds, "
             f"and start and end should enclose one"
         )
-    _logger.info("%s: %d of its %d frames are used", path, len(wanted), len(timeline.shown))
+    logger.info("%s: %d of its %d frames are used", path, len(wanted), len(timeline.shown))
     decoder = FrameDecoder(path, timeline, wanted)
     return [LazyImage(f"frame_{index:06d}.png", partial(decoder.read, time), path) for index, time in enumerate(wanted)]
 

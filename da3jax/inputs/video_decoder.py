@@ -18,7 +18,7 @@ from da3jax.inputs.video_file import Timeline, open_video, readable
 if TYPE_CHECKING:
     import av
 
-_logger = logging.getLogger(__name__)
+logger = logging.getLogger(__name__)
 
 _KEPT = 8
 """Frames that wait for the reader they were passed over for: as many as `preprocess` has threads."""
@@ -188,7 +188,7 @@ class FrameDecoder:
         """`frame`, after saying once that it stands for one that is not there."""
         if not self._warned:
             self._warned = True
-            _logger.warning(
+            logger.warning(
                 "%s is damaged at %.3f seconds: the frame beside it is taken instead, and so for any other that cannot be decoded",
                 self._path, self._seconds(time),
             )  # fmt: skip

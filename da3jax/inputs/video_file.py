@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     import av
 
-_logger = logging.getLogger(__name__)
+logger = logging.getLogger(__name__)
 
 _CONTAINERS = "mov,matroska,avi,flv,asf,mpegts,mpeg,ogg,gif"
 """FFmpeg's names of what is opened: files that hold their frames themselves. A playlist would name others, or addresses."""
@@ -144,5 +144,5 @@ def _read_timeline(path: pathlib.Path, container: av.container.InputContainer, s
         if claimed > lasts + 1:
             trouble = trouble or f"its header says that it lasts {claimed:.1f} seconds"
         if trouble:
-            _logger.warning("%s may be cut off or damaged (%s); it has %d frames of %.1f seconds", path, trouble, len(times), lasts)
+            logger.warning("%s may be cut off or damaged (%s); it has %d frames of %.1f seconds", path, trouble, len(times), lasts)
     return Timeline(times, sorted(set(keyframes)), end, tick)

@@ -34,14 +34,14 @@ _WRITERS = {
     "mini_npz": write_mini_npz,
     "depth_vis": write_depth_vis,
     "depth_png16": write_depth_png16,
+    "video": write_video,
+    "feat_vis": write_feat_vis,
     "glb": write_glb,
     "ply": write_ply,
     "mesh": write_mesh,
+    "gs_ply": write_gs_ply,
     "colmap": write_colmap,
     "nerfstudio": write_nerfstudio,
-    "video": write_video,
-    "feat_vis": write_feat_vis,
-    "gs_ply": write_gs_ply,
     "rerun": write_rerun,
 }
 

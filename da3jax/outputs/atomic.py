@@ -25,6 +25,16 @@ def atomic(path: pathlib.Path) -> Iterator[pathlib.Path]:
         temp.replace(path)
 
 
+def write_bytes(path: pathlib.Path, content: bytes) -> None:
+    """Writes one file.
+
+    Raises:
+        OSError: as `atomic`.
+    """
+    with atomic(path) as temp:
+        temp.write_bytes(content)
+
+
 def check_writable(export_dir: str | pathlib.Path) -> None:
     """Creates the export folder if it is not there and makes sure that files can be written into it; leaves nothing else behind.
 

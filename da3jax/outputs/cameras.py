@@ -52,8 +52,13 @@ def known_or_assumed_cameras(prediction: Prediction, keep: np.ndarray, file: str
     if assumed:
         logger.warning("%s: the prediction lacks cameras, or a part of them; it assumes %s", file, " and ".join(assumed))
 
-    for name, matrices in (("intrinsics", intrinsics), ("extrinsics", extrinsics)):
-        for view, matrix in enumerate(matrices[:, :3, :3]):
-            if not np.isfinite(matrices[view]).all() or np.linalg.det(matrix) == 0:
-                raise ValueError(f"{file} cannot be made: {name} of view {view} are not finite or cannot be inverted")
+    check_invertible(intrinsics, "intrinsics", file)
+    check_invertible(extrinsics, "extrinsics", file)
     return intrinsics, extrinsics
+
+
+def check_invertible(matrices: np.ndarray, name: str, file: str) -> None:
+    """Raises a ValueError that names the field, the view and the file, unless all matrices (N, 3 or 4, 3 or 4) lead back."""
+    for view, matrix in enumerate(matrices):
+        if not np.isfinite(matrix).all() or np.linalg.det(matrix[:3, :3]) == 0:
+            raise ValueError(f"{file} cannot be made: {name} of view {view} are not finite or cannot be inverted")

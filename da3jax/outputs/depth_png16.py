@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-import io
 import json
 import logging
 import pathlib
 
 import numpy as np
 
-from da3jax.outputs.atomic import atomic
+from da3jax.outputs.atomic import write_bytes
 from da3jax.outputs.cleanup import valid_depth
+from da3jax.outputs.image_file import encode_png
 from da3jax.outputs.options import ExportOptions
 from da3jax.types import Prediction
 
@@ -33,7 +33,6 @@ def write_depth_png16(prediction: Prediction, export_dir: pathlib.Path, options:
     Raises:
         OSError: a file cannot be written.
     """
-    from PIL import Image
     from PIL.PngImagePlugin import PngInfo
 
     valid = valid_depth(prediction, options)
@@ -47,18 +46,14 @@ def write_depth_png16(prediction: Prediction, export_dir: pathlib.Path, options:
         steps = np.rint(np.where(known, depth, 0).astype(np.float64) / scale)
         too_far += np.count_nonzero(steps > _MOST)
         steps[steps > _MOST] = 0
-        encoded = io.BytesIO()
-        Image.fromarray(steps.astype(np.uint16)).save(encoded, "png", pnginfo=text)
         paths.append(folder / f"{view:04d}.png")
-        with atomic(paths[-1]) as temp:
-            temp.write_bytes(encoded.getbuffer())
+        write_bytes(paths[-1], encode_png(steps.astype(np.uint16), pnginfo=text))
     if too_far:
         said = "depth_png16: %d pixels are beyond %.6g, the most in steps of %.6g, and are written as 0; a larger png16_scale holds them"
         logger.warning(said, too_far, _MOST * scale, scale)
     paths.append(folder / "scale.json")
-    with atomic(paths[-1]) as temp:
-        content = {"scale": scale, "unit": unit, "no_depth": 0, "views": len(valid)}
-        temp.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
+    content = {"scale": scale, "unit": unit, "no_depth": 0, "views": len(valid)}
+    write_bytes(paths[-1], (json.dumps(content, indent=2) + "\n").encode())
     return paths
 
 

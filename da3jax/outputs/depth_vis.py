@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import io
 import pathlib
 
 import numpy as np
 
-from da3jax.outputs.atomic import atomic
+from da3jax.outputs.atomic import write_bytes
 from da3jax.outputs.colormap import table
+from da3jax.outputs.image_file import encode_jpeg
 from da3jax.outputs.legend import legend
 from da3jax.outputs.options import ExportOptions
 from da3jax.types import Prediction
@@ -53,8 +53,6 @@ def write_depth_vis(prediction: Prediction, export_dir: pathlib.Path, options: E
     Each view is stretched by itself, which shows most of it, or with `depth_vis_shared_scale` all by one scale, so that a colour is
     one depth in all of them. Depth without metres is marked as relative. `depth_vis_legend` off leaves the legend out.
     """
-    from PIL import Image
-
     shared = inverse_range(prediction.depth) if options.depth_vis_shared_scale else None
     paths = []
     for view, (image, depth) in enumerate(zip(prediction.processed_images, prediction.depth, strict=True)):
@@ -63,11 +61,6 @@ def write_depth_vis(prediction: Prediction, export_dir: pathlib.Path, options: E
         parts = [image, colour_depth(depth, limits)]
         if options.depth_vis_legend:
             parts.append(legend(len(image), *limits, prediction.is_metric))
-        picture = Image.fromarray(np.concatenate(parts, axis=1))
-        # Encoded in memory first: where the disk is full, Pillow writes a file cut short without a word.
-        encoded = io.BytesIO()
-        picture.save(encoded, "jpeg", quality=95, subsampling=0)  # whole chroma: here colour is the data
-        with atomic(path) as temp:
-            temp.write_bytes(encoded.getbuffer())
+        write_bytes(path, encode_jpeg(np.concatenate(parts, axis=1)))
         paths.append(path)
     return paths

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import io
 import pathlib
 
 import numpy as np
 
-from da3jax.outputs.atomic import atomic
+from da3jax.outputs.atomic import write_bytes
+from da3jax.outputs.image_file import encode_png
 from da3jax.outputs.mp4 import encode_mp4
 from da3jax.outputs.options import ExportOptions
 from da3jax.types import Prediction
@@ -31,18 +31,16 @@ def write_feat_vis(prediction: Prediction, export_dir: pathlib.Path, options: Ex
     Raises:
         ValueError: there are no features (`check_features`).
     """
-    from PIL import Image
-
     paths = []
     for layer, features in check_features(prediction).items():
         folder = export_dir / "feat_vis" / f"layer_{layer}"
         colours = colour_features(features)
         for view in range(len(colours)):
-            encoded = io.BytesIO()
-            Image.fromarray(_picture(prediction, colours, view)).save(encoded, "png")
-            paths.append(_write(folder / f"{view:04d}.png", encoded.getvalue()))
+            paths.append(folder / f"{view:04d}.png")
+            write_bytes(paths[-1], encode_png(_picture(prediction, colours, view)))
         pictures = (_picture(prediction, colours, view) for view in range(len(colours)))
-        paths.append(_write(folder.with_name(f"{folder.name}.mp4"), encode_mp4(pictures, options.feat_vis_fps)))
+        paths.append(folder.with_name(f"{folder.name}.mp4"))
+        write_bytes(paths[-1], encode_mp4(pictures, options.feat_vis_fps))
     return paths
 
 
@@ -113,9 +111,3 @@ def _picture(prediction: Prediction, colours: np.ndarray, view: int) -> np.ndarr
     if prediction.processed_images is None:
         return enlarged
     return np.concatenate([prediction.processed_images[view], enlarged], axis=1)
-
-
-def _write(path: pathlib.Path, content: bytes) -> pathlib.Path:
-    with atomic(path) as temp:
-        temp.write_bytes(content)
-    return path

@@ -8,18 +8,14 @@ import pathlib
 
 import numpy as np
 
-from da3jax.outputs.atomic import atomic
-from da3jax.outputs.cameras import known_or_assumed_cameras
-from da3jax.outputs.cleanup import kept_pixels
+from da3jax.outputs.atomic import write_bytes
 from da3jax.outputs.gltf import encode_glb, world_to_scene
 from da3jax.outputs.options import ExportOptions
-from da3jax.outputs.points import NO_POINTS, diagonal, float32_origin, world_points
+from da3jax.outputs.points import NO_POINTS
+from da3jax.outputs.scene import make_scene
 from da3jax.types import Prediction
 
 logger = logging.getLogger(__name__)
-
-_CAMERA_SIZE = 0.03
-"""Depth of a frustum, as a share of the scene's diagonal."""
 
 
 def write_glb(prediction: Prediction, export_dir: pathlib.Path, options: ExportOptions) -> list[pathlib.Path]:
@@ -47,29 +43,21 @@ def write_glb(prediction: Prediction, export_dir: pathlib.Path, options: ExportO
     """
     import trimesh
 
-    keep = kept_pixels(prediction, options)
-    intrinsics, extrinsics = known_or_assumed_cameras(prediction, keep, "scene.glb")
-    points, colours = world_points(prediction, keep, intrinsics, extrinsics, options)
-    if not len(points):
-        if not options.show_cameras:
-            raise ValueError(f"scene.glb would be empty: {NO_POINTS}, and cameras are not shown")
+    scene = make_scene(prediction, options, "scene.glb")
+    drawn = trimesh.Scene()
+    if len(scene.points):
+        drawn.add_geometry(trimesh.PointCloud(scene.points, colors=scene.colours), geom_name="points", node_name="points")
+    else:
         logger.warning("scene.glb has cameras only: %s", NO_POINTS)
-
-    scene = trimesh.Scene()
-    if len(points):
-        scene.add_geometry(trimesh.PointCloud(points, colors=colours), geom_name="points", node_name="points")
-    camera_to_world = np.linalg.inv(extrinsics)
     if options.show_cameras:
-        size = _CAMERA_SIZE * diagonal(points)
-        for view in range(len(intrinsics)):
-            frustum = _frustum(intrinsics[view], camera_to_world[view], keep.shape[1:], size, (view + 0.5) / len(intrinsics))
-            scene.add_geometry(frustum, geom_name=f"camera_{view}", node_name=f"camera_{view}")
+        views, height, width = prediction.depth.shape
+        for view in range(views):
+            hue = (view + 0.5) / views
+            frustum = _frustum(scene.intrinsics[view], scene.poses[view], (height, width), scene.camera_size, hue)
+            drawn.add_geometry(frustum, geom_name=f"camera_{view}", node_name=f"camera_{view}")
 
     path = export_dir / "scene.glb"
-    origin = float32_origin(points if len(points) else camera_to_world[:, :3, 3])
-    content = encode_glb(scene, world_to_scene(extrinsics, points), origin)
-    with atomic(path) as temp:
-        temp.write_bytes(content)
+    write_bytes(path, encode_glb(drawn, world_to_scene(scene.extrinsics, scene.points), scene.origin))
     return [path]
 
 

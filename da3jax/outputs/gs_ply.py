@@ -9,6 +9,7 @@ import numpy as np
 
 from da3jax.outputs.atomic import atomic
 from da3jax.outputs.options import ExportOptions
+from da3jax.outputs.ply_file import ply_header
 from da3jax.types import Gaussians, Prediction
 
 logger = logging.getLogger(__name__)
@@ -89,9 +90,7 @@ def _of_view(gaussians: Gaussians, view: int) -> list[np.ndarray]:
 
 def _header(count: int, degree: int) -> bytes:
     fields = [*"xyz", "nx", "ny", "nz", *_numbered("f_dc", 3), *_numbered("f_rest", 3 * ((degree + 1) ** 2 - 1)), "opacity"]
-    fields += [*_numbered("scale", 3), *_numbered("rot", 4)]
-    lines = ["ply", "format binary_little_endian 1.0", f"element vertex {count}", *(f"property float {name}" for name in fields)]
-    return "\n".join([*lines, "end_header", ""]).encode()
+    return ply_header(count, dict.fromkeys([*fields, *_numbered("scale", 3), *_numbered("rot", 4)], "float"))
 
 
 def _numbered(name: str, count: int) -> list[str]:

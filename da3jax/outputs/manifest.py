@@ -9,7 +9,7 @@ import os
 import pathlib
 from collections.abc import Iterable
 
-from da3jax.outputs.atomic import atomic
+from da3jax.outputs.atomic import write_bytes
 
 logger = logging.getLogger(__name__)
 
@@ -24,8 +24,7 @@ def record(export_dir: pathlib.Path, written: Iterable[pathlib.Path]) -> None:
         OSError: the list cannot be written.
     """
     ours = {**_read(export_dir), **{path.relative_to(export_dir).as_posix(): _digest(path) for path in written}}
-    with atomic(export_dir / MANIFEST) as temp:
-        temp.write_text(json.dumps({"files": dict(sorted(ours.items()))}, indent=1) + "\n")
+    write_bytes(export_dir / MANIFEST, (json.dumps({"files": dict(sorted(ours.items()))}, indent=1) + "\n").encode())
 
 
 def remove_earlier(export_dir: pathlib.Path, written: Iterable[pathlib.Path]) -> list[pathlib.Path]:

@@ -6,12 +6,13 @@ import pathlib
 
 import numpy as np
 
-from da3jax.outputs.atomic import atomic
+from da3jax.outputs.atomic import write_together
 from da3jax.outputs.cameras import known_or_assumed_cameras
 from da3jax.outputs.cleanup import kept_pixels
 from da3jax.outputs.gltf import encode_glb, world_to_scene
 from da3jax.outputs.grid_mesh import grid_mesh
 from da3jax.outputs.options import ExportOptions
+from da3jax.outputs.ply_file import encode_ply
 from da3jax.outputs.points import float32_origin
 from da3jax.outputs.surface import Surface
 from da3jax.outputs.tsdf_mesh import tsdf_mesh
@@ -40,11 +41,12 @@ def write_mesh(prediction: Prediction, export_dir: pathlib.Path, options: Export
             f"mesh_edge_threshold {options.mesh_edge_threshold} and mesh_max_faces {options.mesh_max_faces}"
         )
 
-    contents = {"mesh.glb": _glb(surfaces, extrinsics), "mesh.ply": _ply(surfaces, is_metric=prediction.is_metric)}
-    for name, content in contents.items():
-        with atomic(export_dir / name) as temp:
-            temp.write_bytes(content)
-    return [export_dir / name for name in contents]
+    files = {
+        export_dir / "mesh.glb": _glb(surfaces, extrinsics),
+        export_dir / "mesh.ply": _ply(surfaces, is_metric=prediction.is_metric),
+    }
+    write_together(files)
+    return list(files)
 
 
 def _glb(surfaces: list[Surface], extrinsics: np.ndarray) -> bytes:
@@ -68,26 +70,10 @@ def _glb(surfaces: list[Surface], extrinsics: np.ndarray) -> bytes:
 
 
 def _ply(surfaces: list[Surface], *, is_metric: bool) -> bytes:
-    """Binary little-endian, with the header of `write_ply`."""
-    positions = np.concatenate([surface.vertices for surface in surfaces])
-    number, name = ("<f8", "double") if float32_origin(positions).any() else ("<f4", "float")
-    vertices = np.empty(len(positions), [("position", number, 3), ("colour", "u1", 3)])
-    vertices["position"] = positions
-    vertices["colour"] = np.concatenate([surface.colours for surface in surfaces])
-
     starts = np.cumsum([0, *(len(surface.vertices) for surface in surfaces[:-1])])
-    triangles = np.concatenate([surface.triangles + start for surface, start in zip(surfaces, starts, strict=True)])
-    faces = np.empty(len(triangles), [("count", "u1"), ("corners", "<i4", 3)])
-    faces["count"], faces["corners"] = 3, triangles
-    header = [
-        "ply",
-        "format binary_little_endian 1.0",
-        f"comment x right, y down, z forward; {'metres' if is_metric else 'unit unknown'}",
-        f"element vertex {len(vertices)}",
-        *(f"property {name} {axis}" for axis in "xyz"),
-        *(f"property uchar {channel}" for channel in ("red", "green", "blue")),
-        f"element face {len(faces)}",
-        "property list uchar int vertex_indices",
-        "end_header\n",
-    ]
-    return "\n".join(header).encode("ascii") + vertices.tobytes() + faces.tobytes()
+    return encode_ply(
+        np.concatenate([surface.vertices for surface in surfaces]),
+        np.concatenate([surface.colours for surface in surfaces]),
+        np.concatenate([surface.triangles + start for surface, start in zip(surfaces, starts, strict=True)]),
+        is_metric=is_metric,
+    )

@@ -12,7 +12,8 @@ from da3jax.outputs.atomic import write_together
 from da3jax.outputs.options import ExportOptions
 from da3jax.outputs.original_cameras import OriginalCameras, original_cameras
 from da3jax.outputs.pictures import picture_names, write_pictures
-from da3jax.outputs.tracks import Tracks, find_tracks
+from da3jax.outputs.ply_file import encode_ply
+from da3jax.outputs.tracks import find_tracks
 from da3jax.types import Prediction
 
 logger = logging.getLogger(__name__)
@@ -30,8 +31,8 @@ def write_nerfstudio(prediction: Prediction, export_dir: pathlib.Path, options: 
     when it loads them, unless told otherwise (`--orientation-method`). Points are in the same world.
 
     Each frame has the intrinsics of its upright picture at its own size, the centre of the first pixel at (0.5, 0.5), and no
-    distortion (`OPENCV` with zeros). The points are those of the `colmap` format. Pictures are written if `images` is among the options,
-    under the names of `picture_names`.
+    distortion (`OPENCV` with zeros). The points are those of the `colmap` format, in a file like `points.ply`. Pictures are
+    written if `images` is among the options, under the names of `picture_names`.
 
     Args:
         prediction: N views with cameras and processed images.
@@ -53,7 +54,10 @@ def write_nerfstudio(prediction: Prediction, export_dir: pathlib.Path, options: 
     if not len(tracks.points):
         logger.warning("sparse_pc.ply is empty: there is no point that %s", "two views agree on" if len(names) > 1 else "has a depth")
     pictures = [] if options.images is None else write_pictures(options.images, names, cameras.sizes, folder / "images")
-    files = {folder / "sparse_pc.ply": _ply(tracks), path: _transforms(cameras, names)}
+    files = {
+        folder / "sparse_pc.ply": encode_ply(tracks.points, tracks.colours, is_metric=prediction.is_metric),
+        path: _transforms(cameras, names),
+    }
     write_together(files)
     return [*files, *pictures]
 
@@ -81,13 +85,3 @@ def _transforms(cameras: OriginalCameras, names: list[str]) -> bytes:
         frames.append({"file_path": f"images/{name}", "w": width, "h": height, **lens, "transform_matrix": pose.tolist()})
     model = {**_MODEL, "frames": frames}
     return (json.dumps(model, indent=1, ensure_ascii=False) + "\n").encode()
-
-
-def _ply(tracks: Tracks) -> bytes:
-    fields = [*((axis, "<f8") for axis in "xyz"), *((colour, "u1") for colour in ("red", "green", "blue"))]
-    vertices = np.empty(len(tracks.points), fields)
-    for index, (name, _) in enumerate(fields):
-        vertices[name] = tracks.points[:, index] if index < 3 else tracks.colours[:, index - 3]
-    properties = [f"property {'double' if kind == '<f8' else 'uchar'} {name}" for name, kind in fields]
-    header = ["ply", "format binary_little_endian 1.0", f"element vertex {len(vertices)}", *properties, "end_header"]
-    return "\n".join(header).encode() + b"\n" + vertices.tobytes()

@@ -6,6 +6,7 @@ import dataclasses
 
 import numpy as np
 
+from da3jax.outputs.cameras import check_invertible
 from da3jax.types import Prediction
 
 _RIGID_TOLERANCE = 1e-2
@@ -47,10 +48,10 @@ def original_cameras(prediction: Prediction, file: str) -> OriginalCameras:
     views, height, width = prediction.depth.shape
     to_original, sizes = np.tile(np.eye(3), (views, 1, 1)), np.tile((height, width), (views, 1))
     if prediction.from_image is not None and prediction.image_sizes is not None:
-        _check_invertible(prediction.from_image, "from_image", file)
+        check_invertible(prediction.from_image, "from_image", file)
         to_original, sizes = np.linalg.inv(prediction.from_image.astype(np.float64)), prediction.image_sizes.astype(int)
 
-    _check_invertible(prediction.intrinsics, "intrinsics", file)
+    check_invertible(prediction.intrinsics, "intrinsics", file)
     intrinsics = to_original @ prediction.intrinsics.astype(np.float64)
     for view, matrix in enumerate(intrinsics):
         skew = abs(matrix[0, 1] / matrix[1, 1]) * sizes[view, 0] / 2
@@ -61,7 +62,7 @@ def original_cameras(prediction: Prediction, file: str) -> OriginalCameras:
     intrinsics[:, 0, 1] = 0
 
     extrinsics = np.tile(np.eye(3, 4), (views, 1, 1)) if prediction.extrinsics is None else prediction.extrinsics[:, :3].astype(np.float64)
-    _check_invertible(extrinsics, "extrinsics", file)
+    check_invertible(extrinsics, "extrinsics", file)
     left, _, right = np.linalg.svd(extrinsics[:, :, :3])
     rotations = left @ right
     for view, rotation in enumerate(rotations):
@@ -70,9 +71,3 @@ def original_cameras(prediction: Prediction, file: str) -> OriginalCameras:
     # The centres stay: far from the world's origin, the last bit of a rotation is a large step of the camera.
     centres = -np.linalg.solve(extrinsics[:, :, :3], extrinsics[:, :, 3:])
     return OriginalCameras(intrinsics, rotations, (-rotations @ centres)[:, :, 0], sizes, to_original)
-
-
-def _check_invertible(matrices: np.ndarray, name: str, file: str) -> None:
-    for view, matrix in enumerate(matrices):
-        if not np.isfinite(matrix).all() or np.linalg.det(matrix[:3, :3]) == 0:
-            raise ValueError(f"{file} cannot be made: {name} of view {view} are not finite or cannot be inverted")

@@ -8,15 +8,11 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from da3jax.outputs.atomic import atomic
-from da3jax.outputs.cameras import known_or_assumed_cameras
-from da3jax.outputs.cleanup import kept_pixels, valid_depth
+from da3jax.outputs.atomic import write_bytes
+from da3jax.outputs.cleanup import valid_depth
 from da3jax.outputs.options import ExportOptions
-from da3jax.outputs.points import NO_POINTS, diagonal, float32_origin, world_points
+from da3jax.outputs.scene import make_scene
 from da3jax.types import Prediction
-
-_CAMERA_SIZE = 0.03
-"""How far in front of a camera its picture hangs, as a share of the scene's diagonal."""
 
 _QUALITY = 95
 """Of the JPEG pictures."""
@@ -57,25 +53,19 @@ def write_rerun(prediction: Prediction, export_dir: pathlib.Path, options: Expor
         OSError: the file cannot be written, or the environment switches Rerun off.
     """
     rerun = import_rerun()
-    keep = kept_pixels(prediction, options)
-    intrinsics, extrinsics = known_or_assumed_cameras(prediction, keep, "scene.rrd")
-    points, colours = world_points(prediction, keep, intrinsics, extrinsics, options)
-    if not len(points) and not options.show_cameras:
-        raise ValueError(f"scene.rrd would be empty: {NO_POINTS}, and cameras are not shown")
-    camera_to_world = np.linalg.inv(extrinsics)
-    origin = float32_origin(points if len(points) else camera_to_world[:, :3, 3])
+    scene = make_scene(prediction, options, "scene.rrd")
+    origin = scene.origin
 
     def logged() -> Iterator[tuple[str, list]]:
         """What is said of each entity, in turn."""
         yield "world", [rerun.ViewCoordinates.RDF, *([rerun.Transform3D(translation=origin)] if origin.any() else [])]
-        if len(points):
-            yield "world/points", [rerun.Points3D((points - origin).astype(np.float32), colors=colours)]
+        if len(scene.points):
+            yield "world/points", [rerun.Points3D((scene.points - origin).astype(np.float32), colors=scene.colours)]
         if not options.show_cameras:
             return
-        height, width = keep.shape[1:]
-        distance = _CAMERA_SIZE * diagonal(points)
+        height, width = prediction.depth.shape[1:]
         valid = valid_depth(prediction, options)
-        for view, (pose, matrix) in enumerate(zip(camera_to_world, intrinsics, strict=True)):
+        for view, (pose, matrix) in enumerate(zip(scene.poses, scene.intrinsics, strict=True)):
             camera = f"world/camera_{view}"
             yield (
                 camera,
@@ -85,7 +75,7 @@ def write_rerun(prediction: Prediction, export_dir: pathlib.Path, options: Expor
                         image_from_camera=matrix,
                         resolution=(width, height),
                         camera_xyz=rerun.ViewCoordinates.RDF,
-                        image_plane_distance=distance,
+                        image_plane_distance=scene.camera_size,
                     ),
                 ],
             )
@@ -101,10 +91,8 @@ def write_rerun(prediction: Prediction, export_dir: pathlib.Path, options: Expor
     for entity, components in logged():
         recording.log(entity, *components, static=True, strict=True)
     recording.disconnect()
-    content = stream.read(flush=False)
     path = export_dir / "scene.rrd"
-    with atomic(path) as temp:
-        temp.write_bytes(content)
+    write_bytes(path, stream.read(flush=False))
     return [path]
 
 

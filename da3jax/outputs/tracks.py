@@ -59,7 +59,7 @@ def find_tracks(prediction: Prediction, cameras: OriginalCameras, options: Expor
     starts = np.cumsum([0, *map(len, seeds)])
     seed_view = np.repeat(np.arange(views), np.diff(starts))
     places = [_transform(cameras.to_original[view], np.stack([own % width, own // width], axis=-1) + 0.5) for view, own in enumerate(seeds)]
-    depths = [_depth(prediction, valid, view).reshape(-1)[own] for view, own in enumerate(seeds)]
+    depths = [prediction.depth[view].reshape(-1)[own].astype(np.float64) for view, own in enumerate(seeds)]
     lifted = np.concatenate([_lift(place, depth, cameras, view) for view, (place, depth) in enumerate(zip(places, depths, strict=True))])
 
     count = len(lifted)
@@ -67,7 +67,8 @@ def find_tracks(prediction: Prediction, cameras: OriginalCameras, options: Expor
     found, claims = [], []
     for view in range(views):
         others = np.flatnonzero(seed_view != view)
-        looked = _look(lifted[others], _depth(prediction, valid, view), keep[view], cameras, view, options.track_tolerance)
+        depth = np.where(valid[view], prediction.depth[view].astype(np.float64), 0)
+        looked = _look(lifted[others], depth, keep[view], cameras, view, options.track_tolerance)
         seen, own = others[looked.index], np.arange(starts[view], starts[view + 1])
 
         # Which of this view's seeds have a pixel that is in the track of an earlier view's?
@@ -104,11 +105,6 @@ def find_tracks(prediction: Prediction, cameras: OriginalCameras, options: Expor
         view=view[order],
         place=place[order],
     )
-
-
-def _depth(prediction: Prediction, valid: np.ndarray, view: int) -> np.ndarray:
-    """(H, W) float64 of a view, 0 where there is none."""
-    return np.where(valid[view], prediction.depth[view], 0).astype(np.float64)
 
 
 def project(points: np.ndarray, cameras: OriginalCameras, view: int) -> tuple[np.ndarray, np.ndarray]:

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from da3jax.outputs.atomic import atomic
+from da3jax.outputs.atomic import write_bytes
 from da3jax.outputs.depth_vis import colour_depth, inverse_range
 from da3jax.outputs.mp4 import encode_mp4
 from da3jax.outputs.options import ExportOptions
@@ -27,19 +27,11 @@ def write_video(prediction: Prediction, export_dir: pathlib.Path, options: Expor
     count for the scale, and is as far as can be. A pixel without a positive finite depth is grey. MP4 with H.264 4:2:0; an odd
     side grows by a repeated row or column.
     """
-    folder, paths = export_dir / "video", []
-    for name, pictures in (
-        ("depth", coloured_views(prediction)),
-        (
-            "side_by_side",
-            (np.concatenate(pair, axis=1) for pair in zip(prediction.processed_images, coloured_views(prediction), strict=True)),
-        ),
-    ):
-        path = folder / f"{name}.mp4"
-        content = encode_mp4(pictures, options.video_fps)
-        with atomic(path) as temp:
-            temp.write_bytes(content)
-        paths.append(path)
+    beside = zip(prediction.processed_images, coloured_views(prediction), strict=True)
+    videos = {"depth": coloured_views(prediction), "side_by_side": (np.concatenate(pair, axis=1) for pair in beside)}
+    paths = [export_dir / "video" / f"{name}.mp4" for name in videos]
+    for path, pictures in zip(paths, videos.values(), strict=True):
+        write_bytes(path, encode_mp4(pictures, options.video_fps))
     return paths
 
 

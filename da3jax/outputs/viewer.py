@@ -11,16 +11,13 @@ from types import ModuleType
 import jax
 import numpy as np
 
-from da3jax.outputs.cameras import known_or_assumed_cameras
-from da3jax.outputs.cleanup import kept_pixels
 from da3jax.outputs.options import ExportOptions
-from da3jax.outputs.points import NO_POINTS, diagonal, float32_origin, world_points
+from da3jax.outputs.scene import make_scene
 from da3jax.types import Prediction
 
-_CAMERA_SIZE = 0.03
-"""Depth of a frustum, as a share of the scene's diagonal."""
 _POINT_SIZE = 0.002
-"""Of a point, likewise."""
+"""Of a point, as a share of the scene's diagonal."""
+
 _THUMBNAIL = 256
 """Pixels of the longer side of the pictures in the frusta."""
 
@@ -86,15 +83,9 @@ def start(prediction: Prediction, options: ExportOptions | None = None, *, host:
     prediction = jax.tree.map(np.asarray, prediction)
     if prediction.processed_images is None:
         raise ValueError("looking at a prediction needs its processed_images, and it has none")
-    keep = kept_pixels(prediction, options)
-    intrinsics, extrinsics = known_or_assumed_cameras(prediction, keep, "the view")
-    points, colours = world_points(prediction, keep, intrinsics, extrinsics, options)
-    if not len(points) and not options.show_cameras:
-        raise ValueError(f"there is nothing to look at: {NO_POINTS}, and cameras are not shown")
-    poses = np.linalg.inv(extrinsics)
-    origin = float32_origin(points if len(points) else poses[:, :3, 3])
-    points, size = (points - origin).astype(np.float32), diagonal(points)
-    poses[:, :3, 3] -= origin
+    scene = make_scene(prediction, options, "the view")
+    points, poses, size = (scene.points - scene.origin).astype(np.float32), scene.poses.copy(), scene.diagonal
+    poses[:, :3, 3] -= scene.origin
 
     with _silent():
         server = viser.ViserServer(host=host, port=port, label="da3jax", verbose=False)
@@ -108,20 +99,20 @@ def start(prediction: Prediction, options: ExportOptions | None = None, *, host:
 
     shown = {}
     if len(points):
-        cloud = server.scene.add_point_cloud("points", points, colours, point_size=_POINT_SIZE * size, precision="float32")
+        cloud = server.scene.add_point_cloud("points", points, scene.colours, point_size=_POINT_SIZE * size, precision="float32")
         slider = server.gui.add_slider("point size", min=0.1, max=5.0, step=0.1, initial_value=1.0)
         slider.on_update(lambda _: setattr(cloud, "point_size", slider.value * _POINT_SIZE * size))
         shown["points"] = cloud
     if options.show_cameras:
-        height, width = keep.shape[1:]
-        for number, (pose, matrix, image) in enumerate(zip(poses, intrinsics, prediction.processed_images, strict=True)):
+        height, width = prediction.depth.shape[1:]
+        for number, (pose, matrix, image) in enumerate(zip(poses, scene.intrinsics, prediction.processed_images, strict=True)):
             name = f"camera_{number}"
             across, down = width / matrix[0, 0], height / matrix[1, 1]
             shown[name] = server.scene.add_camera_frustum(
                 name,
                 fov=float(2 * np.arctan(down / 2)),
                 aspect=float(across / down),
-                scale=_CAMERA_SIZE * size,
+                scale=scene.camera_size,
                 image=_thumbnail(image),
                 format="jpeg",
                 wxyz=transforms.SO3.from_matrix(pose[:3, :3]).wxyz,

@@ -15,7 +15,7 @@ from jax.sharding import SingleDeviceSharding
 
 from da3jax.config import PRESETS, Config, ModelConfig, NestedConfig, load_config
 from da3jax.inference import DepthAnything3
-from da3jax.inference.model import in_form_for_target
+from da3jax.inference.loading import in_form_for_target
 from da3jax.models import init_params
 from da3jax.ops.target import made_for
 from da3jax.parallel import make_mesh

@@ -315,6 +315,11 @@ def test_images_are_listed_in_natural_order_without_other_files(tmp_path):
     assert list_images(str(tmp_path)) == [tmp_path / name for name in names]
 
 
+def test_digits_of_other_scripts_are_letters(tmp_path):
+    _touch(tmp_path, "m².png", "1²3.png", "m10.png", "m9.png")
+    assert [path.name for path in list_images(tmp_path)] == ["1²3.png", "m9.png", "m10.png", "m².png"]
+
+
 def test_extensions_may_be_chosen(tmp_path):
     _touch(tmp_path, "1.png", "2.JPG", "3.exr")
     assert [path.name for path in list_images(tmp_path, extensions=(".EXR", "jpg"))] == ["2.JPG", "3.exr"]

@@ -2,7 +2,7 @@ import pathlib
 
 import pytest
 
-from da3jax.outputs.atomic import atomic, check_writable, write_together
+from da3jax.outputs.atomic import atomic, check_writable, write_bytes, write_together
 
 
 def test_the_file_appears_when_the_block_ends_with_folders_made(tmp_path):
@@ -30,6 +30,14 @@ def test_an_interruption_keeps_the_old_file_and_removes_the_half_written_one(tmp
         write()
     assert path.read_text() == "old"
     assert list(tmp_path.iterdir()) == [path]
+
+
+def test_bytes_take_the_place_of_what_was_there(tmp_path):
+    path = tmp_path / "new" / "points.ply"
+    for content in (b"old", b"ply"):
+        write_bytes(path, content)
+        assert path.read_bytes() == content
+    assert list(path.parent.iterdir()) == [path]
 
 
 def test_an_interruption_before_anything_was_written_leaves_nothing(tmp_path):

@@ -59,7 +59,7 @@ def test_the_points_are_those_of_the_colmap_model(scene, folder):
     cloud = trimesh.load(folder / model["ply_file_path"])
     colmap = pycolmap.Reconstruction(folder.parent / "colmap" / "sparse" / "0")
     points = [colmap.points3D[number] for number in sorted(colmap.points3D)]
-    np.testing.assert_array_equal(cloud.vertices, [point.xyz for point in points])
+    np.testing.assert_allclose(cloud.vertices, [point.xyz for point in points], rtol=0, atol=1e-6)  # float32
     np.testing.assert_array_equal(cloud.colors[:, :3], [point.color for point in points])
     for view, frame in enumerate(model["frames"]):
         pixels, distance = see(frame, cloud.vertices)

@@ -165,6 +165,14 @@ def test_pixels_that_are_not_kept_are_neither_lifted_nor_seen():
     assert len(tracks_of(prediction).points) == 317
 
 
+@pytest.mark.parametrize("views", [1, 2])
+def test_sky_that_is_not_filtered_has_its_own_depth(views):
+    sky = np.ones((views, 16, 20), bool)
+    tracks = tracks_of(walls([1] * views, [0] * views, sky=sky), filter_sky=False)
+    assert len(tracks.points) == 320
+    np.testing.assert_allclose(tracks.points[:, 2], 4)
+
+
 def test_at_most_so_many_points_evenly_spread_and_by_the_seed(scene):
     fewer = tracks_of(scene.prediction, sparse_max_points=600)
     assert 300 < len(fewer.points) <= 600

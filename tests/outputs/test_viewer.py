@@ -100,7 +100,7 @@ def test_without_images_or_anything_to_show_there_is_no_view(prediction):
     with pytest.raises(ValueError, match=r"^looking at a prediction needs its processed_images, and it has none$"):
         view(dataclasses.replace(prediction, processed_images=None))
     empty = dataclasses.replace(prediction, depth=np.zeros((2, 20, 30)))
-    with pytest.raises(ValueError, match=r"^there is nothing to look at: no pixel .*, and cameras are not shown$"):
+    with pytest.raises(ValueError, match=r"^the view would be empty: no pixel .*, and cameras are not shown$"):
         view(empty, dataclasses.replace(ALL, show_cameras=False))
 
 

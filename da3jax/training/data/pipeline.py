@@ -26,7 +26,7 @@ if not flags.FLAGS.is_parsed():
     flags.FLAGS.mark_as_parsed()  # Grain reads them, here and in the worker processes, which import this module
 
 
-_logger = logging.getLogger(__name__)
+logger = logging.getLogger(__name__)
 
 
 class Batches(Iterator[Loaded]):
@@ -161,7 +161,7 @@ def _warn_of_the_budget(config: DataConfig, multiple_of: int) -> None:
         (views * height * width // PATCH_SIZE**2, views, height, width) for views in config.views for height, width in config.sizes
     )
     if multiple_of * largest[0] > config.batch_tokens:
-        _logger.warning(
+        logger.warning(
             "batch_tokens is %d, and batches go beyond it where views are many and large: %d scenes of %d views of %d × %d have %d patches",
             config.batch_tokens, multiple_of, *largest[1:], multiple_of * largest[0],
         )  # fmt: skip
