@@ -14,6 +14,7 @@ from typer.testing import CliRunner
 
 import da3jax
 from da3jax.cli import app
+from da3jax.outputs.manifest import MANIFEST
 
 
 @pytest.fixture
@@ -87,7 +88,7 @@ def test_the_real_command_prints_the_paths_it_wrote_and_times_itself_on_stderr(p
     assert done.returncode == 0, done.stderr
     written = [pathlib.Path(line) for line in done.stdout.splitlines()]
     assert len(set(written)) == len(written)
-    assert set(written) == files(out) - {out / "mine.txt"}
+    assert set(written) == files(out) - {out / "mine.txt", out / MANIFEST}
     assert {path.suffix for path in written} >= {".npz", ".glb"}
     assert (out / "mine.txt").read_text() == "not yours"
     for step in (f"load {tiny_model_dir}: ", "2 views, compiling included: ", "write npz-glb-depth_vis: "):

@@ -19,11 +19,11 @@ import da3jax
 preparing = sys.modules["da3jax.inputs.preprocess"]
 from da3jax.parallel import processes
 processes.HEARTBEAT_SECONDS, processes.CONNECT_SECONDS = 5, 60
-read = preparing.read_image
-def noted(source, name=None):
+read = preparing.read_with_size
+def noted(source, *others):
     os.write(2, f"reads {source}\\n".encode())  # at once, for several threads read
-    return read(source, name)
-preparing.read_image = noted
+    return read(source, *others)
+preparing.read_with_size = noted
 from da3jax.cli import main
 main()
 """
