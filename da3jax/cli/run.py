@@ -145,6 +145,7 @@ def run(
 
     from da3jax import to_metres
     from da3jax.inputs.aruco import check_markers
+    from da3jax.outputs import check_formats, check_placed
     from da3jax.parallel.processes import all_or_none
 
     progress = join(options)
@@ -158,6 +159,8 @@ def run(
         with progress.step("look for markers"):  # before the network takes its time
             all_or_none(lambda: jax.process_index() > 0 or check_markers(images, options.aruco_dictionary))
     model = load_for(progress, options)
+    placed = not options.independent and (extrinsics is not None or "cameras" in model.config.outputs)
+    check_placed(check_formats(options.export_format), len(images), placed)
     cameras = {"extrinsics": extrinsics, "intrinsics": intrinsics, "align_to_input_ext_scale": align_to_input_ext_scale}
     prediction = infer(progress, model, images, options, **cameras)
     if jax.process_index() > 0:

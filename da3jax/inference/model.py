@@ -267,6 +267,8 @@ class DepthAnything3:
             options |= {"feat_vis_fps": feat_vis_fps, **(export_kwargs or {})}
             formats.export_options(**options)
             formats.check_inputs_stay(names, export_dir, lazy_images(image))
+            placed = not independent and (extrinsics is not None or "cameras" in self.config.outputs)
+            formats.check_placed(names, len(image), placed)
             if writes:
                 formats.check_writable(export_dir)
         if native_resolution and infer_gs:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pathlib
+from collections.abc import Sequence
 from typing import Any
 
 import jax
@@ -27,7 +28,17 @@ from da3jax.outputs.viewer import view
 from da3jax.schema import one_of
 from da3jax.types import Prediction
 
-__all__ = ["FORMATS", "ExportOptions", "check_formats", "check_inputs_stay", "check_writable", "export", "export_options", "view"]
+__all__ = [
+    "FORMATS",
+    "ExportOptions",
+    "check_formats",
+    "check_inputs_stay",
+    "check_placed",
+    "check_writable",
+    "export",
+    "export_options",
+    "view",
+]
 
 _WRITERS = {
     "npz": write_npz,
@@ -70,6 +81,16 @@ def check_formats(export_format: str) -> list[str]:
     if "rerun" in names:
         import_rerun()
     return names
+
+
+def check_placed(formats: Sequence[str], views: int, placed: bool) -> None:
+    """Raises a ValueError, before a network runs, for formats that need several views `placed` in one world, which they will not be."""
+    for name in formats:
+        if name in _NEED_CAMERAS and views > 1 and not placed:
+            raise ValueError(
+                f"export format {name!r} needs the cameras of all views in one world; independent images have none, nor have those of a "
+                f"network without cameras, unless extrinsics are given; glb does without"
+            )
 
 
 def export(prediction: Prediction, export_format: str, export_dir: str | pathlib.Path, **options: Any) -> list[pathlib.Path]:

@@ -104,3 +104,11 @@ def test_independent_images_of_a_model_keep_its_intrinsics_only(here, tiny_model
     found = arrays("result")
     assert "extrinsics" not in found
     assert found["intrinsics"][0, 0, 0] == pytest.approx(INTRINSICS[0])
+
+
+def test_independent_images_make_no_model(here, tiny_model_dir):
+    line = ["images", "photos", "--independent", "--model-dir", str(tiny_model_dir), "--export-format", "colmap"]
+    done = CliRunner().invoke(app, line, catch_exceptions=False)
+    assert (done.exit_code, done.stdout) == (1, "")
+    assert "export format 'colmap' needs the cameras of all views in one world" in done.stderr
+    assert "compiling" not in done.stderr

@@ -136,6 +136,15 @@ def test_features_come_in_aux_in_the_order_of_the_images(model, images):
         np.testing.assert_allclose(turned[name][::-1], found[name], atol=1e-4)
 
 
+@pytest.mark.parametrize("name", ["colmap", "nerfstudio"])
+def test_what_needs_one_world_is_refused_before_the_network_runs(model, single_view, images, tmp_path, name):
+    message = f"^export format '{name}' needs the cameras of all views in one world; .* glb does without$"
+    for network, independent in ((model, True), (single_view, False)):
+        with pytest.raises(ValueError, match=message):
+            network.inference(images, independent=independent, export_dir=tmp_path / "out", export_format=f"glb-{name}")
+    assert not (tmp_path / "out").exists()
+
+
 def test_sky_is_a_mask_and_a_single_view_network_has_no_cameras(single_view, images):
     prediction = single_view.inference(images, process_res=SIZE)
     output = da3jax.forward(single_view.params, da3jax.preprocess(images, process_res=SIZE).images, config=single_view.config)
