@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import colorsys
 import logging
 import pathlib
 
@@ -52,8 +51,7 @@ def write_glb(prediction: Prediction, export_dir: pathlib.Path, options: ExportO
     if options.show_cameras:
         views, height, width = prediction.depth.shape
         for view in range(views):
-            hue = (view + 0.5) / views
-            frustum = _frustum(scene.intrinsics[view], scene.poses[view], (height, width), scene.camera_size, hue)
+            frustum = _frustum(scene.intrinsics[view], scene.poses[view], (height, width), scene.camera_size, scene.camera_colours[view])
             drawn.add_geometry(frustum, geom_name=f"camera_{view}", node_name=f"camera_{view}")
 
     path = export_dir / "scene.glb"
@@ -61,7 +59,7 @@ def write_glb(prediction: Prediction, export_dir: pathlib.Path, options: ExportO
     return [path]
 
 
-def _frustum(intrinsics: np.ndarray, camera_to_world: np.ndarray, image_size: tuple[int, int], depth: float, hue: float):
+def _frustum(intrinsics: np.ndarray, camera_to_world: np.ndarray, image_size: tuple[int, int], depth: float, colour: np.ndarray):
     """The camera's centre, joined to the image's four corners at `depth`, joined to each other."""
     from trimesh.path import Path3D
     from trimesh.path.entities import Line
@@ -70,5 +68,4 @@ def _frustum(intrinsics: np.ndarray, camera_to_world: np.ndarray, image_size: tu
     corners = np.array([[0, 0, 1], [width, 0, 1], [width, height, 1], [0, height, 1]]) @ np.linalg.inv(intrinsics).T
     vertices = np.concatenate([np.zeros((1, 3)), corners * depth]) @ camera_to_world[:3, :3].T + camera_to_world[:3, 3]
     lines = [Line([0, 1, 2, 3, 4, 1]), Line([2, 0, 3]), Line([0, 4])]
-    colour = [*(round(255 * channel) for channel in colorsys.hsv_to_rgb(hue, 0.85, 0.95)), 255]
-    return Path3D(lines, vertices, colors=np.tile(colour, (len(lines), 1)), process=False)
+    return Path3D(lines, vertices, colors=np.tile([*colour.tolist(), 255], (len(lines), 1)), process=False)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import colorsys
 import dataclasses
 
 import numpy as np
@@ -34,6 +35,8 @@ class Scene:
     """Of the points (`points.diagonal`)."""
     camera_size: float
     """How deep a frustum is drawn."""
+    camera_colours: np.ndarray
+    """(N, 3) uint8 sRGB, each camera of its own hue."""
     origin: np.ndarray
     """(3,) from where float32 coordinates do (`points.float32_origin`)."""
 
@@ -56,4 +59,6 @@ def make_scene(prediction: Prediction, options: ExportOptions, file: str) -> Sce
         raise ValueError(f"{file} would be empty: {NO_POINTS}, and cameras are not shown")
     poses, size = np.linalg.inv(extrinsics), diagonal(points)
     origin = float32_origin(points if len(points) else poses[:, :3, 3])
-    return Scene(points, colours, intrinsics, extrinsics, poses, size, _CAMERA_SIZE * size, origin)
+    hues = (np.arange(len(poses)) + 0.5) / len(poses)
+    camera_colours = np.array([[round(255 * channel) for channel in colorsys.hsv_to_rgb(hue, 0.85, 0.95)] for hue in hues], np.uint8)
+    return Scene(points, colours, intrinsics, extrinsics, poses, size, _CAMERA_SIZE * size, camera_colours, origin)

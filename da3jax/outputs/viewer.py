@@ -18,6 +18,8 @@ from da3jax.types import Prediction
 _POINT_SIZE = 0.002
 """Of a point, as a share of the scene's diagonal."""
 
+_LINE = 0.04
+"""Thickness of a frustum's lines, as a share of its depth."""
 _THUMBNAIL = 256
 """Pixels of the longer side of the pictures in the frusta."""
 
@@ -113,6 +115,8 @@ def start(prediction: Prediction, options: ExportOptions | None = None, *, host:
                 fov=float(2 * np.arctan(down / 2)),
                 aspect=float(across / down),
                 scale=scene.camera_size,
+                thickness=_LINE * scene.camera_size,
+                color=tuple(scene.camera_colours[number].tolist()),
                 image=_thumbnail(image),
                 format="jpeg",
                 wxyz=transforms.SO3.from_matrix(pose[:3, :3]).wxyz,

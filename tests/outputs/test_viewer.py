@@ -56,6 +56,16 @@ def test_a_browser_is_sent_the_points(prediction, started):
             found += socket.recv(timeout=30)
 
 
+@pytest.mark.parametrize("scale", [1e-3, 1, 1e3])
+def test_lines_of_frusta_are_thin_in_a_scene_of_any_size(prediction, started, scale):
+    poses = prediction.extrinsics.copy()
+    poses[:, :, 3] *= scale
+    _, shown = started(dataclasses.replace(prediction, depth=prediction.depth * np.float32(scale), extrinsics=poses))
+    for camera in (shown["camera_0"], shown["camera_1"]):
+        assert camera.thickness == pytest.approx(0.04 * camera.scale)
+    assert tuple(shown["camera_0"].color) != tuple(shown["camera_1"].color)
+
+
 def test_frusta_stand_where_the_cameras_do_and_open_as_far(prediction, started):
     _, shown = started(prediction)
     for number, (pose, matrix) in enumerate(zip(prediction.extrinsics, prediction.intrinsics, strict=True)):
