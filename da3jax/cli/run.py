@@ -96,17 +96,21 @@ def check_export(options: RunOptions, images: Sequence[ImageLike] = ()) -> None:
 
     Raises:
         OSError: the process that writes cannot do so.
-        ValueError: it would write over an image.
+        ValueError: it would write over an image, or remove what images are read from.
         ModuleNotFoundError: it cannot show what it should.
     """
     import jax
 
     from da3jax.inputs import lazy_images
     from da3jax.outputs import check_formats, check_inputs_stay, check_writable
+    from da3jax.outputs.kept_inputs import check_inputs_outside
     from da3jax.outputs.viewer import import_viser
 
     if jax.process_index() == 0:
-        check_inputs_stay(check_formats(options.export_format), options.export_dir, lazy_images(images))
+        lazy = lazy_images(images)
+        check_inputs_stay(check_formats(options.export_format), options.export_dir, lazy)
+        if options.auto_cleanup:
+            check_inputs_outside(options.export_dir, lazy)
         check_writable(options.export_dir)
         if options.view:
             import_viser()

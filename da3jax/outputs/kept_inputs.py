@@ -26,14 +26,29 @@ def check_inputs_stay(formats: Sequence[str], export_dir: str | pathlib.Path, im
     Raises:
         ValueError: one is; the message names the file.
     """
-    files = {image.file for image in images or () if image.file is not None}
     for name in formats:
-        if name not in _FOLDERS:
-            continue
         folder = pathlib.Path(export_dir) / name
-        for file in sorted(files):
-            # By name and by where links lead: either way the file would be written over.
-            if any(pathlib.Path(spell(file)).is_relative_to(spell(folder)) for spell in (os.path.abspath, os.path.realpath)):
-                raise ValueError(
-                    f"{file} is in {folder}, which export format {name!r} writes into; what is read stays as it is; choose another folder"
-                )
+        if name in _FOLDERS and (file := _first_inside(folder, images)) is not None:
+            raise ValueError(
+                f"{file} is in {folder}, which export format {name!r} writes into; what is read stays as it is; choose another folder"
+            )
+
+
+def check_inputs_outside(export_dir: str | pathlib.Path, images: Sequence[LazyImage] | None) -> None:
+    """Makes sure that none of the pictures is read from below a folder that is to be cleaned: an earlier export may have written it.
+
+    Raises:
+        ValueError: one is; the message names the file.
+    """
+    if (file := _first_inside(pathlib.Path(export_dir), images)) is not None:
+        raise ValueError(
+            f"{file} is read, and lies in {export_dir}, which --auto-cleanup is to clean; choose another export folder, or leave it out"
+        )
+
+
+def _first_inside(folder: pathlib.Path, images: Sequence[LazyImage] | None) -> pathlib.Path | None:
+    """A file of the pictures that is below the folder, by name or by where links lead."""
+    for file in sorted({image.file for image in images or () if image.file is not None}):
+        if any(pathlib.Path(spell(file)).is_relative_to(spell(folder)) for spell in (os.path.abspath, os.path.realpath)):
+            return file
+    return None

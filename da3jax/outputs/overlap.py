@@ -9,7 +9,7 @@ import numpy as np
 from da3jax.outputs.depth_grid import grid_lines, grid_triangles
 from da3jax.outputs.points import lift
 
-_SAME_PLACE = 0.03
+SAME_PLACE = 0.03
 """Two views show the same place where the depths that they give it differ by no more than this share."""
 
 _SAMPLE = 64
@@ -64,7 +64,7 @@ class Grid:
             np.clip((at - 0.5 - lines[0]) / self.stride, 0, len(lines) - 2).astype(int) for at, lines in ((v, rows), (u, columns))
         )
         depth = self.depth[v.astype(int), u.astype(int)]
-        shown[front] = self.whole[cells] & (np.abs(z - depth) <= _SAME_PLACE * depth)
+        shown[front] = self.whole[cells] & (np.abs(z - depth) <= SAME_PLACE * depth)
         return shown
 
 

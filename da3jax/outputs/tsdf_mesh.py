@@ -10,6 +10,7 @@ import numpy as np
 
 from da3jax.outputs.depth_grid import grid_triangles
 from da3jax.outputs.options import ExportOptions
+from da3jax.outputs.overlap import SAME_PLACE
 from da3jax.outputs.points import lift
 from da3jax.outputs.surface import Surface
 from da3jax.outputs.tsdf import BLOCK, Volume, block_keys
@@ -39,7 +40,8 @@ def tsdf_mesh(
     """One surface, with colours at its vertices, where the weighted mean of the views' signed distances is zero (`tsdf.Volume`).
 
     Unlike `grid_mesh` it averages what views disagree on and joins them into one surface of one resolution. Depth is bilinear between
-    pixels that `grid_triangles` joins, so that nothing spans a depth edge. The side of a voxel is `mesh_voxel_size`; by default 1.5
+    pixels that `grid_triangles` joins, so that nothing spans a depth edge, and a triangle stays only where some view sees its corners to
+    3 % of their depth or a voxel. The side of a voxel is `mesh_voxel_size`; by default 1.5
     pixels at the lower quartile of depth. What is so far away that a pixel is over four voxels wide is left out.
 
     Voxels are larger than asked, which is said in a warning, where otherwise over three quarters of the pixels would be left out, and
@@ -89,4 +91,25 @@ def tsdf_mesh(
     if side > asked:
         text = "the mesh has voxels of %.4g, not %.4g: at least a quarter of a pixel, at most %d voxels and mesh_max_faces = %d triangles"
         logger.warning(text, side, asked, _MOST_VOXELS, options.mesh_max_faces)
-    return [Surface("tsdf", vertices, triangles, colours)] if len(triangles) else []
+    confirmed = np.zeros(len(vertices), bool)
+    for depth, kept, _, K, pose in views:
+        confirmed |= _seen_there(vertices, np.where(kept, depth, np.nan), K, pose, side)
+    triangles = triangles[confirmed[triangles].all(axis=1)]
+    used, numbers = np.unique(triangles, return_inverse=True)
+    return [Surface("tsdf", vertices[used], numbers.reshape(-1, 3), colours[used])] if len(used) else []
+
+
+def _seen_there(points: np.ndarray, depth: np.ndarray, intrinsics: np.ndarray, extrinsics: np.ndarray, side: float) -> np.ndarray:
+    """(P,) bool: points (P, 3) whose pixel has their depth, to 3 % of it or a voxel.
+
+    Behind the silhouette of what is near, "behind" of one view and "free" of another may cancel where nothing was seen.
+    """
+    # Written out as in `points.lift`: a matrix product's last bit may depend on how many threads share it.
+    x, y, z = (row[0] * points[:, 0] + row[1] * points[:, 1] + row[2] * points[:, 2] + row[3] for row in extrinsics[:3])
+    seen, front = np.zeros(len(points), bool), np.flatnonzero(z > 0)
+    x, y, z = x[front], y[front], z[front]
+    u, v = (np.floor(row[0] * x / z + row[1] * y / z + row[2]) for row in intrinsics[:2])
+    inside = (u >= 0) & (v >= 0) & (u < depth.shape[1]) & (v < depth.shape[0])
+    found = depth[v[inside].astype(int), u[inside].astype(int)]
+    seen[front[inside]] = np.abs(z[inside] - found) <= np.maximum(SAME_PLACE * found, side)  # NaN agrees with nothing
+    return seen

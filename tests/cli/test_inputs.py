@@ -8,6 +8,7 @@ import sys
 import av
 import numpy as np
 import pytest
+from plyfile import PlyData
 from typer.testing import CliRunner
 
 from da3jax.cli import app
@@ -112,3 +113,12 @@ def test_independent_images_make_no_model(here, tiny_model_dir):
     assert (done.exit_code, done.stdout) == (1, "")
     assert "export format 'colmap' needs the cameras of all views in one world" in done.stderr
     assert "compiling" not in done.stderr
+
+
+@pytest.mark.parametrize("options", ["", "--official-gs --infer-gs"])
+def test_gaussians_of_photographs(here, released_dir, options):
+    line = ["images", "photos", "--model-dir", released_dir, "--export-format", "gs_ply", "--process-res", 56, *options.split()]
+    assert call(*line) == [pathlib.Path("result/gs_ply/0000.ply")]
+    vertices = PlyData.read("result/gs_ply/0000.ply")["vertex"]
+    assert len(vertices) > 0
+    assert np.isfinite(np.stack([vertices[name] for name in ("x", "y", "z", "opacity", "scale_0", "rot_0")])).all()

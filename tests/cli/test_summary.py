@@ -83,3 +83,14 @@ def test_a_run_that_fails_removes_nothing(photo, tiny_model_dir, tmp_path):
     (tmp_path / "broken.png").write_bytes(b"no picture")
     assert image(tmp_path / "broken.png", tiny_model_dir, out, "--auto-cleanup").exit_code == 1
     assert left(out) == {"exports/mini_npz/results.npz", MANIFEST}
+
+
+def test_cleanup_is_refused_where_it_might_remove_what_is_read(photo, tiny_model_dir, tmp_path):
+    out = tmp_path / "out"
+    image(photo, tiny_model_dir, out, "--export-format", "depth_vis")
+    read = out / "depth_vis" / "0000.jpg"
+    done = image(read, tiny_model_dir, out, "--export-format", "glb", "--auto-cleanup")
+    assert (done.exit_code, done.stdout) == (1, "")
+    assert f"{read} is read, and lies in {out}, which --auto-cleanup is to clean" in done.stderr
+    assert "load" not in done.stderr
+    assert left(out) == {"depth_vis/0000.jpg", MANIFEST}

@@ -75,7 +75,7 @@ def test_formats_can_be_told_what_the_library_can_be_told_with_its_defaults():
     assert {field.name: field.default for field in dataclasses.fields(ExportFlags)} == ours
 
 
-def test_defaults_are_the_official_ones_but_for_the_model_and_its_size():
+def test_defaults_are_the_official_ones_but_for_model_size_folder_device_and_image_extensions():
     official = {"conf_thresh_percentile": 40.0, "num_max_points": 1_000_000, "show_cameras": True, "feat_vis_fps": 15}
     flags = dataclasses.asdict(ExportFlags())
     assert {name: flags[name] for name in official} == official

@@ -94,3 +94,13 @@ def test_bfloat16_features_come_back_as_float32(prediction, tmp_path):
     loaded = load(path)["feat_layer_3"]
     assert loaded.dtype == np.float32
     np.testing.assert_array_equal(loaded, np.asarray(features, np.float32))
+
+
+def test_points_come_out_of_depth_and_cameras_where_they_are(scene, tmp_path):
+    prediction, points = scene
+    (path,) = export(prediction, "npz", tmp_path)
+    found = load(path)
+    v, u = np.mgrid[: points.shape[1], : points.shape[2]] + 0.5
+    for view, (depth, matrix, pose) in enumerate(zip(found["depth"], found["intrinsics"], found["extrinsics"], strict=True)):
+        camera = depth[..., None] * (np.stack([u, v, np.ones_like(u)], axis=-1) @ np.linalg.inv(matrix).T)
+        np.testing.assert_allclose((camera - pose[:, 3]) @ pose[:, :3], points[view], rtol=1e-4, atol=1e-4)

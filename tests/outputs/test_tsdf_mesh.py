@@ -5,7 +5,9 @@ import numpy as np
 import pytest
 
 from da3jax.outputs import ExportOptions
+from da3jax.outputs.cleanup import kept_pixels
 from da3jax.outputs.tsdf_mesh import tsdf_mesh
+from tests.outputs.rendered import render
 
 NORMAL, OFFSET = np.array([0.1, -0.2, 1.0]), 5.0  # of the plane in conftest.py
 
@@ -33,6 +35,20 @@ def test_the_surface_lies_on_the_plane_where_it_was_seen(prediction):
     assert seen(prediction, surface.vertices).min() >= 1
     np.testing.assert_array_equal(np.unique(surface.triangles), np.arange(len(surface.vertices)))
     assert (surface.uv, surface.texture) == (None, None)
+
+
+def test_nothing_stands_behind_the_silhouette_of_what_is_near():
+    scene = render()
+    (surface,) = surfaces(scene.prediction, kept_pixels(scene.prediction, ExportOptions()) & ~scene.wrong)
+    error = np.full(len(surface.vertices), np.inf)  # to the nearest of the surfaces that the views see there
+    for view, (K, pose) in enumerate(zip(scene.intrinsics, scene.extrinsics, strict=True)):
+        camera = surface.vertices @ pose[:, :3].T + pose[:, 3]
+        pixels = camera @ K.T
+        true = scene.depth(view, pixels[:, :2] / pixels[:, 2:])
+        error = np.fmin(error, np.abs(camera[:, 2] - true) / camera[:, 2])
+    assert len(error) > 5000
+    assert error.max() < 2e-3
+    assert (error > 1e-4).mean() < 1e-3
 
 
 def test_fronts_are_towards_the_cameras(prediction):
