@@ -163,8 +163,8 @@ def run(
         with progress.step("look for markers"):  # before the network takes its time
             all_or_none(lambda: jax.process_index() > 0 or check_markers(images, options.aruco_dictionary))
     model = load_for(progress, options)
-    placed = not options.independent and (extrinsics is not None or "cameras" in model.config.outputs)
-    check_placed(check_formats(options.export_format), len(images), placed)
+    formats, known = check_formats(options.export_format), extrinsics is not None
+    check_placed(formats, len(images), model.config, independent=options.independent, known=known)
     cameras = {"extrinsics": extrinsics, "intrinsics": intrinsics, "align_to_input_ext_scale": align_to_input_ext_scale}
     prediction = infer(progress, model, images, options, **cameras)
     if jax.process_index() > 0:

@@ -267,8 +267,7 @@ class DepthAnything3:
             options |= {"feat_vis_fps": feat_vis_fps, **(export_kwargs or {})}
             formats.export_options(**options)
             formats.check_inputs_stay(names, export_dir, lazy_images(image))
-            placed = not independent and (extrinsics is not None or "cameras" in self.config.outputs)
-            formats.check_placed(names, len(image), placed)
+            formats.check_placed(names, len(image), self.config, independent=independent, known=extrinsics is not None)
             if writes:
                 formats.check_writable(export_dir)
         if native_resolution and infer_gs:

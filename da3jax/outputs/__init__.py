@@ -9,6 +9,7 @@ from typing import Any
 import jax
 import numpy as np
 
+from da3jax.config import Config
 from da3jax.outputs.atomic import check_writable
 from da3jax.outputs.colmap import write_colmap
 from da3jax.outputs.depth_png16 import write_depth_png16
@@ -83,10 +84,23 @@ def check_formats(export_format: str) -> list[str]:
     return names
 
 
-def check_placed(formats: Sequence[str], views: int, placed: bool) -> None:
-    """Raises a ValueError, before a network runs, for formats that need several views `placed` in one world, which they will not be."""
+def check_placed(formats: Sequence[str], views: int, config: Config, *, independent: bool, known: bool) -> None:
+    """Makes sure, before a network runs, that formats of one world will have the cameras of several views in one.
+
+    Args:
+        formats: names of formats.
+        views: how many images there are.
+        config: of the network.
+        independent: whether each image is a scene of its own.
+        known: whether extrinsics are given.
+
+    Raises:
+        ValueError: a format needs them and will not have them; the message names it.
+    """
+    if views == 1 or (not independent and (known or "cameras" in config.outputs)):
+        return
     for name in formats:
-        if name in _NEED_CAMERAS and views > 1 and not placed:
+        if name in _NEED_CAMERAS:
             raise ValueError(
                 f"export format {name!r} needs the cameras of all views in one world; independent images have none, nor have those of a "
                 f"network without cameras, unless extrinsics are given; glb does without"
