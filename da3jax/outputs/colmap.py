@@ -5,7 +5,6 @@ Format: COLMAP's documentation, "Output Format", binary; all numbers are little-
 
 from __future__ import annotations
 
-import logging
 import pathlib
 import struct
 
@@ -13,12 +12,10 @@ import numpy as np
 
 from da3jax.outputs.atomic import write_together
 from da3jax.outputs.options import ExportOptions
-from da3jax.outputs.original_cameras import OriginalCameras, original_cameras
-from da3jax.outputs.pictures import picture_names, write_pictures
-from da3jax.outputs.tracks import Tracks, find_tracks
+from da3jax.outputs.original_cameras import OriginalCameras
+from da3jax.outputs.sparse import make_sparse_scene
+from da3jax.outputs.tracks import Tracks
 from da3jax.types import Prediction
-
-logger = logging.getLogger(__name__)
 
 _PINHOLE = 1
 """COLMAP's number of the model with fx, fy, cx, cy."""
@@ -54,22 +51,14 @@ def write_colmap(prediction: Prediction, export_dir: pathlib.Path, options: Expo
             raise ValueError(f"{folder / name} belongs to another model, and COLMAP would read it with the new one; move it away first")
     if not _may_be_ours(folder):
         raise ValueError(f"{folder} has a COLMAP model that da3jax has not written; move it away, or choose another folder to export to")
-    cameras = original_cameras(prediction, "the COLMAP model")
-    names = picture_names(options.images, len(cameras.sizes))
-    tracks = find_tracks(prediction, cameras, options)
-    if not len(tracks.points):
-        logger.warning(
-            "the COLMAP model has cameras only: there is no point that %s", "two views agree on" if len(names) > 1 else "has a depth"
-        )
-    # The model comes last: where it is, its pictures are there too.
-    pictures = [] if options.images is None else write_pictures(options.images, names, cameras.sizes, export_dir / "colmap" / "images")
+    scene = make_sparse_scene(prediction, options, export_dir / "colmap" / "images", "the COLMAP model")
     model = {
-        folder / "cameras.bin": _cameras(cameras),
-        folder / "images.bin": _images(cameras, names, tracks),
-        folder / "points3D.bin": _points(tracks),
+        folder / "cameras.bin": _cameras(scene.cameras),
+        folder / "images.bin": _images(scene.cameras, scene.names, scene.tracks),
+        folder / "points3D.bin": _points(scene.tracks),
     }
     write_together(model)
-    return [*model, *pictures]
+    return [*model, *scene.pictures]
 
 
 def _may_be_ours(folder: pathlib.Path) -> bool:

@@ -3,21 +3,16 @@
 from __future__ import annotations
 
 import json
-import logging
 import pathlib
 
 import numpy as np
 
 from da3jax.outputs.atomic import write_together
 from da3jax.outputs.options import ExportOptions
-from da3jax.outputs.original_cameras import OriginalCameras, original_cameras
-from da3jax.outputs.pictures import picture_names, write_pictures
+from da3jax.outputs.original_cameras import OriginalCameras
 from da3jax.outputs.ply_file import encode_ply
-from da3jax.outputs.tracks import find_tracks
+from da3jax.outputs.sparse import make_sparse_scene
 from da3jax.types import Prediction
-
-logger = logging.getLogger(__name__)
-
 
 _MODEL = {"camera_model": "OPENCV", "k1": 0.0, "k2": 0.0, "p1": 0.0, "p2": 0.0, "ply_file_path": "sparse_pc.ply"}
 """What the file says beside its frames."""
@@ -48,18 +43,13 @@ def write_nerfstudio(prediction: Prediction, export_dir: pathlib.Path, options: 
     path = folder / "transforms.json"
     if not _may_be_ours(path):
         raise ValueError(f"{path} is not one that da3jax has written; move it away, or choose another folder to export to")
-    cameras = original_cameras(prediction, "transforms.json")
-    names = picture_names(options.images, len(cameras.sizes))
-    tracks = find_tracks(prediction, cameras, options)
-    if not len(tracks.points):
-        logger.warning("sparse_pc.ply is empty: there is no point that %s", "two views agree on" if len(names) > 1 else "has a depth")
-    pictures = [] if options.images is None else write_pictures(options.images, names, cameras.sizes, folder / "images")
+    scene = make_sparse_scene(prediction, options, folder / "images", "transforms.json")
     files = {
-        folder / "sparse_pc.ply": encode_ply(tracks.points, tracks.colours, is_metric=prediction.is_metric),
-        path: _transforms(cameras, names),
+        folder / "sparse_pc.ply": encode_ply(scene.tracks.points, scene.tracks.colours, is_metric=prediction.is_metric),
+        path: _transforms(scene.cameras, scene.names),
     }
     write_together(files)
-    return [*files, *pictures]
+    return [*files, *scene.pictures]
 
 
 def _may_be_ours(path: pathlib.Path) -> bool:

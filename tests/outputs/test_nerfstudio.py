@@ -74,7 +74,9 @@ def test_the_points_are_those_of_the_colmap_model(scene, folder):
 def test_without_points_the_cloud_is_empty_with_a_warning(scene, tmp_path, caplog):
     with caplog.at_level(logging.WARNING):
         export(dataclasses.replace(scene.prediction, sky=np.ones_like(scene.sky)), "nerfstudio", tmp_path)
-    assert [record.getMessage() for record in caplog.records] == ["sparse_pc.ply is empty: there is no point that two views agree on"]
+    assert [record.getMessage() for record in caplog.records] == [
+        "transforms.json has cameras only: there is no point that two views agree on"
+    ]
     assert b"element vertex 0\n" in (tmp_path / "nerfstudio" / "sparse_pc.ply").read_bytes()
     assert len(json.loads((tmp_path / "nerfstudio" / "transforms.json").read_text())["frames"]) == 4
 
