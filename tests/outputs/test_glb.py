@@ -10,6 +10,7 @@ import pytest
 import trimesh
 
 from da3jax.outputs import export
+from tests.outputs.pixels import check_pixels
 
 FLIP = np.diag([1.0, -1.0, -1.0, 1.0])
 NAN = float("nan")
@@ -57,14 +58,7 @@ def test_points_and_colours_are_stored_in_the_world_and_shown_upright(scene, tmp
 
 
 def test_points_project_to_the_centres_of_their_pixels_at_their_depth(prediction, tmp_path):
-    world = glb(prediction, tmp_path).geometry["points"].vertices
-    world = np.concatenate([world, np.ones((1200, 1))], axis=1)
-    rows, columns = np.mgrid[:20, :30]
-    for view in range(2):
-        projected = world[view * 600 :][:600] @ (prediction.intrinsics[view] @ prediction.extrinsics[view]).T
-        pixels = projected[:, :2] / projected[:, 2:]
-        np.testing.assert_allclose(pixels, np.stack([columns + 0.5, rows + 0.5], axis=-1).reshape(-1, 2), atol=1e-3)
-        np.testing.assert_allclose(projected[:, 2], prediction.depth[view].ravel(), rtol=1e-5)
+    check_pixels(glb(prediction, tmp_path).geometry["points"].vertices, prediction)
 
 
 def test_frusta_join_each_centre_with_the_corners_of_its_image(prediction, tmp_path):

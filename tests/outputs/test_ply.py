@@ -6,6 +6,7 @@ import trimesh
 from plyfile import PlyData
 
 from da3jax.outputs import export
+from tests.outputs.pixels import check_pixels
 
 CHANNELS = ("red", "green", "blue")
 
@@ -26,13 +27,7 @@ def test_two_readers_find_the_points_in_the_world_with_their_colours(scene, tmp_
 
 def test_points_project_to_the_centres_of_their_pixels_at_their_depth(prediction, tmp_path):
     (path,) = export(prediction, "ply", tmp_path)
-    world = np.concatenate([trimesh.load(path).vertices, np.ones((1200, 1))], axis=1)
-    rows, columns = np.mgrid[:20, :30]
-    for view in range(2):
-        projected = world[view * 600 :][:600] @ (prediction.intrinsics[view] @ prediction.extrinsics[view]).T
-        pixels = projected[:, :2] / projected[:, 2:]
-        np.testing.assert_allclose(pixels, np.stack([columns + 0.5, rows + 0.5], axis=-1).reshape(-1, 2), atol=1e-3)
-        np.testing.assert_allclose(projected[:, 2], prediction.depth[view].ravel(), rtol=1e-5)
+    check_pixels(trimesh.load(path).vertices, prediction)
 
 
 def test_the_points_are_those_of_the_glb(prediction, tmp_path):
