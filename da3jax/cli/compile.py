@@ -21,6 +21,7 @@ from da3jax.cli.options import (
     Revision,
     UseRayPose,
     feature_layers,
+    wants_gaussians,
 )
 from da3jax.cli.progress import Progress
 from da3jax.cli.run import load, outputs_for
@@ -48,8 +49,6 @@ def command(
     """Compile ahead what the same options will run; print the folder it is kept in."""
     import jax
 
-    from da3jax.outputs import check_formats
-
     progress = Progress()
     model = load(progress, model_dir, metric_model, revision=revision, dtype=dtype, devices=devices)
     folder = jax.config.jax_compilation_cache_dir
@@ -65,7 +64,7 @@ def command(
             independent=independent,
             outputs=outputs_for(export_format, model.config),
             export_feat_layers=feature_layers(export_feat),
-            infer_gs=infer_gs or "gs_ply" in check_formats(export_format),
+            infer_gs=wants_gaussians(infer_gs, export_format),
             official_gs=official_gs,
         )
     typer.echo(folder)

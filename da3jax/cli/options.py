@@ -159,6 +159,11 @@ class RunOptions(ExportFlags):
         }
 
 
+def wants_gaussians(infer_gs: bool, export_format: str) -> bool:
+    """Whether Gaussians are asked for, by `--infer-gs` or by a format."""
+    return infer_gs or "gs_ply" in export_format.split("-")
+
+
 def feature_layers(export_feat: str) -> list[int]:
     """The blocks that `--export-feat` names."""
     return [int(part) for part in export_feat.split(",") if part]

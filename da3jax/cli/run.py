@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import typer
 
-from da3jax.cli.options import RunOptions, feature_layers
+from da3jax.cli.options import RunOptions, feature_layers, wants_gaussians
 from da3jax.cli.progress import Progress
 from da3jax.config import PACKAGED, Config
 
@@ -182,8 +182,6 @@ def infer(
     progress: Progress, model: DepthAnything3, images: Sequence[ImageLike], options: RunOptions, *, also: Sequence[str] = (), **known: Any
 ) -> Prediction:
     """What the network says of the images: what the exports hold, and the outputs `also`, where it has them."""
-    from da3jax.outputs import check_formats
-
     with progress.step(f"{len(images)} view{'s' * (len(images) > 1)}, compiling included"):
         return model.inference(
             list(images),
@@ -195,7 +193,7 @@ def infer(
             native_resolution=options.native_resolution,
             outputs=outputs_for(options.export_format, model.config, also),
             export_feat_layers=feature_layers(options.export_feat),
-            infer_gs=options.infer_gs or "gs_ply" in check_formats(options.export_format),
+            infer_gs=wants_gaussians(options.infer_gs, options.export_format),
             official_gs=options.official_gs,
             **known,
         )
