@@ -26,6 +26,9 @@ class ProceduralConfig:
     ranges: CameraRanges = CameraRanges()  # noqa: RUF009  (frozen)
     samples: int = 1
     """Rays a pixel and axis for colours."""
+    in_order: bool = False
+    """Views follow their path. Otherwise they are in random order, as those of folders are, and the first, which training takes for the
+    reference, may be any of them."""
 
     def __post_init__(self):
         _check_weight(self.weight)

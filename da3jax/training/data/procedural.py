@@ -41,7 +41,7 @@ def realise(batch: Batch | PlannedBatch, sharding: jax.sharding.Sharding | None 
     with contextlib.nullcontext() if program in _compiled else _compiling:
         # Thousands of operations on single numbers, which XLA:GPU takes many minutes to compile.
         seeds = jax.device_put(batch.seeds, host_device())
-        drawn = jax.device_get(_draw(seeds, batch.views, batch.height, batch.width, config.ranges))
+        drawn = jax.device_get(_draw(seeds, batch.views, batch.height, batch.width, config.ranges, config.in_order))
         rendered = _render(*jax.tree.map(lambda x: _put(x, sharding), drawn), batch.height, batch.width, config.samples)
         _compiled.add(program)
     return rendered
@@ -61,10 +61,16 @@ def _put(array: np.ndarray, sharding: jax.sharding.Sharding | None) -> jax.Array
     return jax.make_array_from_process_local_data(sharding, array)
 
 
-@functools.partial(jax.jit, static_argnums=(1, 2, 3, 4))
-def _draw(seeds: jax.Array, views: int, height: int, width: int, ranges: CameraRanges) -> tuple[Scene, Cameras]:
-    keys = jax.random.wrap_key_data(seeds, impl="threefry2x32")
-    return jax.vmap(lambda key: sample_scene_and_cameras(key, views, height, width, ranges=ranges))(keys)
+@functools.partial(jax.jit, static_argnums=(1, 2, 3, 4, 5))
+def _draw(seeds: jax.Array, views: int, height: int, width: int, ranges: CameraRanges, in_order: bool) -> tuple[Scene, Cameras]:
+    def draw(key: jax.Array) -> tuple[Scene, Cameras]:
+        scene, cameras = sample_scene_and_cameras(key, views, height, width, ranges=ranges)
+        if in_order:
+            return scene, cameras
+        order = jax.random.permutation(jax.random.fold_in(key, views), views)
+        return scene, jax.tree.map(lambda x: x[order], cameras)
+
+    return jax.vmap(draw)(jax.random.wrap_key_data(seeds, impl="threefry2x32"))
 
 
 @functools.partial(jax.jit, static_argnums=(2, 3, 4))

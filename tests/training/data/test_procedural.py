@@ -42,6 +42,16 @@ def test_a_seed_makes_a_scene_wherever_it_is_rendered(batch):
     assert np.abs(batch.images[1] - batch.images[2]).mean() > 0.02
 
 
+def test_views_are_in_random_order_unless_asked_for_in_that_of_their_path():
+    seeds = np.stack([scene_seed((0, place)) for place in range(16)])
+    planned = (PlannedBatch(seeds, 3, HEIGHT, WIDTH, ProceduralConfig(in_order=in_order)) for in_order in (False, True))
+    shuffled, ordered = (np.asarray(realise(plan).images) for plan in planned)
+    orders = [[int(np.abs(ordered[i] - view).mean(axis=(1, 2, 3)).argmin()) for view in shuffled[i]] for i in range(len(seeds))]
+    for i, order in enumerate(orders):
+        np.testing.assert_allclose(shuffled[i], ordered[i][order], atol=1e-3)
+    assert {order[0] for order in orders} == {0, 1, 2}
+
+
 def test_truth_is_complete_and_in_the_first_views_frame(batch):
     targets = batch.targets
     np.testing.assert_allclose(targets.extrinsics[:, 0], np.broadcast_to(np.eye(3, 4), (4, 3, 4)), atol=1e-5)
