@@ -35,6 +35,10 @@ class LossWeights:
     """For a network that starts from nothing; not of the paper."""
     attention: float = 0.0
     """Likewise."""
+    motion: float = 0.0
+    """Likewise."""
+    relative_depth: float = 0.0
+    """Likewise."""
 
     def __post_init__(self):
         for name, weight in dataclasses.asdict(self).items():
@@ -104,7 +108,7 @@ class LossConfig:
         for name in ("local_levels", "attention_blocks"):
             object.__setattr__(self, name, tuple(getattr(self, name)))  # a list would not hash
         one_of("units", self.units, ("scene", "canonical", "relative"))
-        for name in ("ray", "point", "camera", "correspondence", "attention") if self.units != "scene" else ():
+        for name in ("ray", "point", "camera", "correspondence", "attention", "motion") if self.units != "scene" else ():
             if getattr(self.weights, name):
                 raise ValueError(f"weights.{name} is {getattr(self.weights, name)} with units {self.units}; it is 0 unless units are scene")
         for name in ("confidence_reward", "canonical_focal", "correspondence_temperature"):

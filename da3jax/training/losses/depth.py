@@ -1,4 +1,4 @@
-"""Depth against depth: absolute, its gradients, and up to scale and shift."""
+"""Depth against depth: absolute, relative, its gradients, and up to scale and shift."""
 
 from __future__ import annotations
 
@@ -27,6 +27,15 @@ def depth_loss(
     depth, target = keep(mask, depth, target)
     error = jnp.abs(depth - target)
     return confidence_loss(error, confidence, mask, reward=reward, max_confidence=max_confidence)
+
+
+def relative_depth_loss(depth: jax.Array, target: jax.Array, mask: jax.Array) -> jax.Array:
+    """Mean () over the mask of |D̂ − D| / D, all maps (...): what is near counts as much as what is far.
+
+    `depth_loss` asks most of what is far, where errors are large. MoGe (arXiv 2410.19115) weighs points by 1 / D for the same reason.
+    """
+    depth, target = keep(mask, depth, target)
+    return masked_mean(safe_divide(jnp.abs(depth - target), target), mask)
 
 
 def gradient_loss(depth: jax.Array, target: jax.Array, mask: jax.Array, *, scales: int = 4) -> jax.Array:

@@ -12,10 +12,11 @@ from da3jax.training.losses.camera import camera_losses, point_loss, pose_spread
 from da3jax.training.losses.confidence import confidence_statistics
 from da3jax.training.losses.config import LossConfig, LossWeights
 from da3jax.training.losses.correspondence import correspondence_loss
-from da3jax.training.losses.depth import depth_loss, gradient_loss, scale_shift_invariant_loss
+from da3jax.training.losses.depth import depth_loss, gradient_loss, relative_depth_loss, scale_shift_invariant_loss
 from da3jax.training.losses.global_local import align_depth, global_local_loss
 from da3jax.training.losses.masked import keep
 from da3jax.training.losses.masks import mask_loss
+from da3jax.training.losses.motion import motion_loss
 from da3jax.training.losses.normal import normal_loss
 from da3jax.training.losses.normalization import NormalizedTargets, normalize_targets
 from da3jax.training.losses.supervision import canonical_depth
@@ -27,7 +28,9 @@ _NEEDS = {
     "ray": ("ray",),
     "point": ("depth", "ray"),
     "camera": ("pose_enc",),
+    "motion": ("pose_enc", "ray"),
     "gradient": ("depth",),
+    "relative_depth": ("depth",),
     "global_local": ("depth",),
     "normal": ("depth",),
     "sky": ("sky",),
@@ -89,7 +92,9 @@ def total_loss(
             depth, output.ray, truth.points, truth.point_mask, output.depth_conf if config.point_confidence else None, **scaled
         ),
         "camera": camera,
+        "motion": lambda: motion_loss(output.pose_enc, output.ray, truth.pose_enc, truth.camera_mask),
         "gradient": lambda: gradient_loss(depth, truth.depth, truth.mask, scales=config.gradient_scales),
+        "relative_depth": lambda: relative_depth_loss(depth, truth.depth, truth.mask),
         "global_local": lambda: global_local_loss(
             output.depth,
             truth.depth,

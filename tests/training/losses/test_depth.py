@@ -1,4 +1,4 @@
-"""Depth losses: absolute, of gradients, and up to scale and shift."""
+"""Depth losses: absolute, relative, of gradients, and up to scale and shift."""
 
 import functools
 
@@ -14,6 +14,7 @@ DEPTH, TRUE = MAPS
 MASK = np.random.default_rng(1).random(TRUE.shape) > 0.3
 
 depth_loss, scale_shift_invariant_loss = map(jax.jit, (losses.depth_loss, losses.scale_shift_invariant_loss))
+relative_depth_loss = jax.jit(losses.relative_depth_loss)
 gradient_loss = jax.jit(losses.gradient_loss, static_argnames="scales")
 
 
@@ -26,6 +27,12 @@ def test_depth_loss_is_weighted_by_confidence():
     mask, confidence = np.array([[True, True, False]]), np.float32([[1, 3, 7]])
     found = depth_loss(np.float32([[1, 2, 3]]), np.float32([[2, 5, 9]]), mask, confidence, reward=0.2, max_confidence=2)
     assert float(found) == pytest.approx((1 + 2 * 3 - 0.2 * np.log(2)) / 2)
+
+
+def test_relative_depth_loss_by_hand_is_the_same_at_any_scale():
+    depth, target, mask = np.float32([[1, 6, 3]]), np.float32([[2, 5, 0]]), np.array([[True, True, False]])
+    assert float(relative_depth_loss(depth, target, mask)) == pytest.approx((1 / 2 + 1 / 5) / 2)
+    assert float(relative_depth_loss(9 * depth, 9 * target, mask)) == pytest.approx((1 / 2 + 1 / 5) / 2)
 
 
 def test_gradient_loss_of_one_scale_by_hand():
@@ -70,6 +77,7 @@ def test_a_constant_prediction_has_a_finite_loss(assert_nothing_leaks):
 
 LOSSES = {
     "depth": depth_loss,
+    "relative depth": relative_depth_loss,
     "gradient": functools.partial(gradient_loss, scales=2),
     "scale shift invariant": scale_shift_invariant_loss,
 }

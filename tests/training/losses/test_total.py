@@ -24,11 +24,12 @@ TARGETS = Targets(DEPTH, MASK, EXTRINSICS, INTRINSICS, sky=SKY, objects=np.ones(
 SMALL = {"local_levels": (2,), "align_samples": 64, "gradient_scales": 2}
 CONFIGS = {name: dataclasses.replace(config, **SMALL) for name, config in LOSSES.items()}
 TERMS = ["depth", "ray", "point", "camera", "gradient", "global_local", "normal", "sky", "objects", "scale_shift_invariant"]
+OURS = ["motion", "relative_depth"]
 
 
 def only(term, **options):
     """A configuration with one term."""
-    return LossConfig(LossWeights(**{**dict.fromkeys(TERMS, 0), term: 1}), **{**SMALL, **options})
+    return LossConfig(LossWeights(**{**dict.fromkeys(TERMS + OURS, 0), term: 1}), **{**SMALL, **options})
 
 
 def perfect(targets=TARGETS, units="scene"):
@@ -81,6 +82,16 @@ def test_the_sum_is_that_of_the_weighted_terms():
     assert logged["total"] == value
     assert logged["objects"] == pytest.approx(0.25)
     assert "normal" not in logged
+
+
+@pytest.mark.parametrize("name", OURS)
+def test_terms_beside_those_of_the_paper_look_at_what_they_are_named_after(name):
+    output = noisy(perfect())
+    _, logged, (gradient, _) = run(output, only(name))
+    assert logged["total"] == logged[name] > 0
+    changed = {field for field in ("depth", "ray", "pose_enc") if np.asarray(getattr(gradient, field)).any()}
+    assert changed == ({"ray", "pose_enc"} if name == "motion" else {"depth"})
+    assert run(perfect(), only(name))[0] == pytest.approx(0, abs=1e-6)
 
 
 def test_the_camera_loss_is_that_of_its_weighted_parts():
@@ -203,6 +214,7 @@ def test_an_object_mask_of_another_shape_is_refused():
 
 def test_the_network_is_asked_for_what_the_terms_read():
     assert outputs_of(LossWeights()) == ("depth", "ray", "cameras")
+    assert outputs_of(LossWeights(depth=0, ray=0, point=0, gradient=0, camera=0, motion=1)) == ("cameras", "ray")
     assert outputs_of(LOSSES["mono"].weights) == ("depth", "sky")
     assert outputs_of(LossWeights(depth=0, ray=0, point=0, gradient=0, camera=1)) == ("cameras",)
     assert outputs_of(LossWeights(depth=0, ray=0, point=0, gradient=0, camera=0, correspondence=1)) == ()
