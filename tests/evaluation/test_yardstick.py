@@ -35,6 +35,22 @@ def test_fewer_views_are_some_of_the_eight(batches):
     np.testing.assert_array_equal(two.targets.extrinsics, batches[0].targets.extrinsics[:, [0, 4]])
 
 
+def test_the_pair_is_the_same_pictures_whatever_the_number_of_views():
+    rng = np.random.default_rng(0)
+    depth = rng.uniform(1, 2, (3, 8, 4, 6)).astype(np.float32)
+    extrinsics = np.tile(np.eye(3, 4, dtype=np.float32), (3, 8, 1, 1))
+    extrinsics[..., 3] = rng.standard_normal((3, 8, 3))
+    batch = Batch(np.zeros((*depth.shape, 3), np.float32), Targets(depth, depth > 1.1, extrinsics, np.ones((3, 8, 3, 3), np.float32)))
+
+    def blurred(batch):  # of the pair what it says depends on nothing but the pair
+        return {"depth": np.sqrt(batch.targets.depth), "head": batch.targets.extrinsics + np.float32(0.1)}
+
+    found = [yardstick.measure(blurred, [batch], views) for views in yardstick.CHOSEN]
+    assert len({row["abs_rel"] for row in found}) == 3
+    assert len({(row["pair_abs_rel"], row["pair_head_auc_30"]) for row in found}) == 1
+    assert found[-1]["pair_abs_rel"] == found[-1]["abs_rel"] > 0
+
+
 def test_no_training_draws_its_scenes():
     ours = {tuple(scene_seed((yardstick.SEED, i))) for i in range(yardstick.SCENES)}
     assert len(ours) == yardstick.SCENES
@@ -70,4 +86,4 @@ def test_the_table_has_a_network_as_it_is_with_one_view_and_with_cameras(release
     for name in names[1:]:
         assert np.isfinite(list(figures[f"{name}, 2 views"].values())).all()
     assert set(figures[f"{any_view}, given the cameras, 2 views"]) >= {"abs_rel", "head_auc_30", "rays_auc_30"}
-    assert set(figures[f"{single_view}, 2 views"]) == {"abs_rel", "delta1", "rmse"}
+    assert set(figures[f"{single_view}, 2 views"]) == {"abs_rel", "delta1", "rmse", "pair_abs_rel", "pair_delta1", "pair_rmse"}
