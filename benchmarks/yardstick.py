@@ -66,17 +66,20 @@ def measure(predict: Predict, batches: list[Batch], views: int) -> dict[str, flo
         batch = of_views(batch, views)
         found, truth, valid = predict(batch), batch.targets, np.asarray(batch.targets.valid())
         for i in range(len(valid)):
-            row = {}
-            for name, those in (("", slice(None)), ("pair_", PAIR[views])):
-                if valid[i, those].any():
-                    depth = depth_metrics(found["depth"][i, those], truth.depth[i, those], valid[i, those])
-                    row |= {name + key: value for key, value in depth.items()}
-                for kind in ("head", "rays"):
-                    if kind in found:
-                        auc = pose_auc(pose_errors(found[kind][i, those], truth.extrinsics[i, those]), (3, 30))
-                        row |= {f"{name}{kind}_auc_{limit}": value for limit, value in auc.items()}
-            rows.append(row)
+            scene = {**{name: x[i] for name, x in found.items()}, "truth": truth.depth[i], "valid": valid[i], "poses": truth.extrinsics[i]}
+            pair = {name: x[PAIR[views]] for name, x in scene.items()}
+            rows.append(_of_scene(scene) | {f"pair_{name}": value for name, value in _of_scene(pair).items()})
     return {name: float(np.mean([row[name] for row in rows if name in row])) for name in dict.fromkeys(key for row in rows for key in row)}
+
+
+def _of_scene(scene: dict[str, np.ndarray]) -> dict[str, float]:
+    """Errors of some views of one scene: predictions beside `truth` (S, H, W), `valid` (S, H, W) and `poses` (S, 3, 4)."""
+    row = depth_metrics(scene["depth"], scene["truth"], scene["valid"]) if scene["valid"].any() else {}
+    for kind in ("head", "rays"):
+        if kind in scene:
+            auc = pose_auc(pose_errors(scene[kind], scene["poses"]), (3, 30))
+            row |= {f"{kind}_auc_{limit}": value for limit, value in auc.items()}
+    return row
 
 
 def baselines(count: int = 1000) -> Predict:
