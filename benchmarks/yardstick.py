@@ -34,7 +34,7 @@ from da3jax.types import Params
 SCENES, SIZE = 200, (84, 112)
 CHOSEN = {8: slice(None), 4: slice(0, 8, 2), 2: slice(0, 8, 4)}
 """Of the eight views, by how many of them a network sees."""
-PAIR = {views: [0, views // 2] for views in CHOSEN}
+PAIR = {views: slice(0, views, views // 2) for views in CHOSEN}
 """The first and the fifth of the eight views, among those that are chosen."""
 SEED, TRAINING_SEED = 7_919_000_003, 0
 """A run's `seed` is the first number that its scenes are drawn from: another than this draws other scenes."""
