@@ -1,4 +1,4 @@
-"""Where cameras stand, in units of how far they move."""
+"""Which way cameras went, however far."""
 
 import jax
 import jax.numpy as jnp
@@ -21,38 +21,57 @@ def scene(centres):
     return pose_enc[None], ray[None]
 
 
-PATH = np.float32([[0, 0, 0], [0.3, 0, 0.4], [1.5, 0, 0]])  # a motion of (0.5 + 1.5) / 2 = 1
+PATH = np.float32([[0, 0, 0], [0.3, 0, 0.4], [1.5, 0, 0]])
+NOTHING = pytest.approx(0, abs=1e-6)
 EVERYONE = np.ones((1, 3), bool)
 
 
 def test_motion_loss_by_hand():
     pose_enc, ray = scene(PATH)
-    assert float(motion_loss(pose_enc, ray, pose_enc, EVERYONE)) == 0
-    aside, astray = pose_enc.copy(), ray.copy()
-    aside[0, 1, 1] += 0.3  # a third of it in the mean over coordinates, of one of three views, and half of it is of the head
-    assert float(motion_loss(aside, ray, pose_enc, EVERYONE)) == pytest.approx(0.3 / 3 / 3 / 2)
-    astray[0, 0, :, :, 4] += 0.6
-    assert float(motion_loss(aside, astray, pose_enc, EVERYONE)) == pytest.approx((0.3 + 0.6) / 3 / 3 / 2)
-    first_two = np.array([[True, True, False]])  # a motion of 0.5
-    assert float(motion_loss(aside, astray, pose_enc, first_two)) == pytest.approx((0.3 + 0.6) / 3 / 2 / 2 / 0.5)
+    assert float(motion_loss(pose_enc, ray, pose_enc, EVERYONE)) == NOTHING
+    back, astray = pose_enc.copy(), ray.copy()
+    back[0, 1, :3] *= -1  # 2 apart, of one of two views, and half of it is of the head
+    assert float(motion_loss(back, ray, pose_enc, EVERYONE)) == pytest.approx(2 / 2 / 2)
+    astray[0, 2, ..., 3:] = [0, 0.7, 0]
+    assert float(motion_loss(back, astray, pose_enc, EVERYONE)) == pytest.approx((2 + 2**0.5) / 2 / 2)
+    first_two = np.array([[True, True, False]])
+    assert float(motion_loss(back, astray, pose_enc, first_two)) == pytest.approx(2 / 2)
 
 
-def test_a_path_and_its_error_may_have_any_size():
-    found = [float(motion_loss(*scene(size * 1.1 * PATH), scene(size * PATH)[0], EVERYONE)) for size in (1, 0.1)]
-    assert found[0] == pytest.approx(found[1], rel=1e-5)
+@pytest.mark.parametrize("size", [1, 0.1])
+def test_how_far_cameras_went_does_not_matter(size):
+    _, ray = scene(size * PATH)
+    pose_enc, _ = scene(np.float32([[1], [2], [0.5]]) * size * PATH)
+    target, _ = scene(PATH)
+    assert float(motion_loss(pose_enc, ray, target, EVERYONE)) == NOTHING
 
 
-def test_cameras_that_only_turn_count_as_if_they_moved_a_little():
+def test_the_mean_of_origins_counts():
+    pose_enc, ray = scene(PATH)
+    ray[0, 1:, 0, :, 3:] += [0.1, 0.5, 0.2]
+    ray[0, 1:, 1, :, 3:] -= [0.1, 0.5, 0.2]
+    assert float(motion_loss(pose_enc, ray, pose_enc, EVERYONE)) == NOTHING
+
+
+def test_of_cameras_that_only_turn_it_counts_how_far_they_are_said_to_have_gone():
     still, _ = scene(np.zeros((3, 3)))
     off = scene(np.full((3, 3), 0.01))
-    assert float(motion_loss(*off, still, EVERYONE)) == pytest.approx(0.01 / LEAST)
+    assert float(motion_loss(*off, still, EVERYONE)) == pytest.approx(0.01 * 3**0.5 / LEAST)
+
+
+def test_the_first_view_went_nowhere_whatever_is_said_of_it():
+    pose_enc, _ = scene(PATH)
+    off, astray = scene(PATH + np.float32([[1, 0, 0], [0, 0, 0], [0, 0, 0]]))
+    assert float(motion_loss(off, astray, pose_enc, EVERYONE)) == NOTHING
+    alone = np.array([[True, False, False]])
+    assert float(motion_loss(off, astray, pose_enc, alone)) == NOTHING
 
 
 def test_directions_fields_of_view_and_turns_do_not_matter():
     pose_enc, ray = scene(PATH)
     other, others = pose_enc.copy(), ray.copy()
     other[..., 3:], others[..., :3] = 7, 7
-    assert float(motion_loss(other, others, pose_enc, EVERYONE)) == 0
+    assert float(motion_loss(other, others, pose_enc, EVERYONE)) == NOTHING
 
 
 def test_gradients_are_numerical_differences(assert_gradients):
