@@ -42,11 +42,21 @@ def command(
     export_feat: ExportFeat = "",
     infer_gs: InferGs = False,
     official_gs: OfficialGs = False,
+    known_cameras: Annotated[
+        bool,
+        typer.Option(
+            "--known-cameras",
+            help="The cameras of all views are known, as from COLMAP or Nerfstudio; of a metric network the focal lengths, as from EXIF.",
+        ),
+    ] = False,
     revision: Revision = None,
     dtype: Dtype = None,
     devices: Devices = None,
 ) -> None:
-    """Compile ahead what the same options will run; print the folder it is kept in."""
+    """Compile ahead what the same options will run; print the folder it is kept in.
+
+    Cameras that are known of some views only, and --no-align-to-input-ext-scale, are compiled when they are run.
+    """
     import jax
 
     progress = Progress()
@@ -59,6 +69,8 @@ def command(
             views,
             height,
             width,
+            extrinsics=known_cameras and not independent and "cameras" in model.config.outputs,
+            intrinsics=known_cameras,
             use_ray_pose=use_ray_pose,
             ref_view_strategy=ref_view_strategy,
             independent=independent,

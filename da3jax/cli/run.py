@@ -96,19 +96,20 @@ def check_export(options: RunOptions, images: Sequence[ImageLike] = ()) -> None:
 
     Raises:
         OSError: the process that writes cannot do so.
-        ValueError: it would write over an image, or remove what images are read from.
+        ValueError: it would write over an image or a model of other origin, or remove what images are read from.
         ModuleNotFoundError: it cannot show what it should.
     """
     import jax
 
     from da3jax.inputs import lazy_images
-    from da3jax.outputs import check_formats, check_inputs_stay, check_writable
+    from da3jax.outputs import check_formats, check_inputs_stay, check_models_stay, check_writable
     from da3jax.outputs.kept_inputs import check_inputs_outside
     from da3jax.outputs.viewer import import_viser
 
     if jax.process_index() == 0:
-        lazy = lazy_images(images)
-        check_inputs_stay(check_formats(options.export_format), options.export_dir, lazy)
+        formats, lazy = check_formats(options.export_format), lazy_images(images)
+        check_inputs_stay(formats, options.export_dir, lazy)
+        check_models_stay(formats, options.export_dir)
         if options.auto_cleanup:
             check_inputs_outside(options.export_dir, lazy)
         check_writable(options.export_dir)

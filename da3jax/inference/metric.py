@@ -5,18 +5,17 @@ from __future__ import annotations
 import dataclasses
 import logging
 import math
-import pathlib
 from collections.abc import Iterator, Mapping, Sequence
 from operator import index
 
 import jax
 import numpy as np
-from PIL import Image
 
 from da3jax.geometry import LengthScale, LengthScaleResult, scale_from_lengths
-from da3jax.inputs import read_image
+from da3jax.inputs import read_image, several
 from da3jax.inputs.aruco import find_markers, no_marker
 from da3jax.inputs.images import ImageLike, describe
+from da3jax.outputs.cameras import view_sizes
 from da3jax.types import Prediction
 
 logger = logging.getLogger(__name__)
@@ -48,7 +47,8 @@ def to_metres(
         prediction: of one scene, numpy or device arrays; it is not changed.
         depth: (N, h, w), or N maps (h, w), None for a view without: metres along the camera's z axis, NaN or ≤ 0 where unknown. Of any
             size, over the same field of view as the processed images: the prediction counts in which the known pixel's centre lies. Pixels
-            predicted to be sky do not count.
+            predicted to be sky do not count. Of `to_native`, over that of the photographs; of views of several sizes, which share arrays
+            there, maps of the arrays' height and width lie as `prediction.depth` does.
         camera_distances: metres between the centres of views i and j, by (i, j), from 0.
         aruco_size: metres, the side of the black square of a printed ArUco marker that is in some of the views; all markers are of this
             size. Its sides and diagonals are measured on the plane that fits the depth inside it.
@@ -129,10 +129,10 @@ def _usable(prediction: Prediction, view: int) -> np.ndarray:
 
 def _known_depth(prediction: Prediction, depth: np.ndarray | Sequence[np.ndarray | None]) -> tuple[np.ndarray, np.ndarray]:
     """Predicted and true depth at the pixels where the latter is known."""
-    views, height, width = prediction.depth.shape
+    views, shared = len(prediction.depth), prediction.depth.shape[1:]
     if len(depth) != views:
         raise ValueError(f"depth has {len(depth)} maps for {views} views; it is one map (h, w) a view, None for a view without")
-    lengths, reference = [], []
+    sizes, lengths, reference = view_sizes(prediction), [], []
     for view, known in enumerate(depth):
         if known is None:
             continue
@@ -140,6 +140,7 @@ def _known_depth(prediction: Prediction, depth: np.ndarray | Sequence[np.ndarray
         if known.ndim != 2 or known.dtype.kind not in "iuf":
             raise ValueError(f"depth of view {view} is of shape {known.shape} and type {known.dtype}; it is a map (h, w) of metres")
         rows, columns = np.nonzero(np.isfinite(known) & (known > 0))
+        height, width = shared if known.shape == shared else sizes[view]
         # The pixel in which the centre lies, in whole numbers.
         at = (2 * rows + 1) * height // (2 * known.shape[0]), (2 * columns + 1) * width // (2 * known.shape[1])
         usable = _usable(prediction, view)[at]
@@ -225,8 +226,7 @@ def _pictures(prediction: Prediction, images: Sequence[ImageLike] | ImageLike | 
         raise ValueError(
             "images need the prediction's from_image, which is None; without images, markers are looked for in the processed ones"
         )
-    single = isinstance(images, str | pathlib.Path | Image.Image) or (isinstance(images, np.ndarray) and images.ndim < 4)
-    images = [images] if single else list(images)
+    images = several(images)
     if len(images) != len(prediction.depth):
         raise ValueError(
             f"there are {len(images)} images for the prediction's {len(prediction.depth)} views; they are those it was made from"

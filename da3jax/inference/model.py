@@ -245,7 +245,7 @@ class DepthAnything3:
             num_max_points: likewise.
             show_cameras: likewise.
             feat_vis_fps: likewise.
-            export_kwargs: other fields of `da3jax.outputs.ExportOptions` by name.
+            export_kwargs: other fields of `da3jax.outputs.ExportOptions` by name, all but `images`.
             as_numpy: False leaves the result on the device. Otherwise an accelerator sends what it is done with to the host view by view.
 
         Returns:
@@ -265,10 +265,13 @@ class DepthAnything3:
                 raise ValueError("export format 'feat_vis' needs features; export_feat_layers names the blocks, such as [2, 3]")
             options = {"conf_thresh_percentile": conf_thresh_percentile, "num_max_points": num_max_points, "show_cameras": show_cameras}
             options |= {"feat_vis_fps": feat_vis_fps, **(export_kwargs or {})}
+            if "images" in options:
+                raise ValueError("export_kwargs has images, and exports take those that inference was given; leave them out")
             formats.export_options(**options)
             formats.check_inputs_stay(names, export_dir, lazy_images(image))
             formats.check_placed(names, len(image), self.config, independent=independent, known=extrinsics is not None)
             if writes:
+                formats.check_models_stay(names, export_dir)
                 formats.check_writable(export_dir)
         if native_resolution and infer_gs:
             raise ValueError("Gaussians belong to the processed images' pixels, which native_resolution replaces; ask for one of the two")

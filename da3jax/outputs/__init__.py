@@ -11,7 +11,7 @@ import numpy as np
 
 from da3jax.config import Config
 from da3jax.outputs.atomic import check_writable
-from da3jax.outputs.colmap import write_colmap
+from da3jax.outputs.colmap import check_colmap, write_colmap
 from da3jax.outputs.depth_png16 import write_depth_png16
 from da3jax.outputs.depth_vis import write_depth_vis
 from da3jax.outputs.feat_vis import check_features, write_feat_vis
@@ -19,7 +19,7 @@ from da3jax.outputs.glb import write_glb
 from da3jax.outputs.gs_ply import write_gs_ply
 from da3jax.outputs.kept_inputs import check_inputs_stay
 from da3jax.outputs.mesh import write_mesh
-from da3jax.outputs.nerfstudio import write_nerfstudio
+from da3jax.outputs.nerfstudio import check_nerfstudio, write_nerfstudio
 from da3jax.outputs.npz import write_mini_npz, write_npz
 from da3jax.outputs.options import ExportOptions, export_options
 from da3jax.outputs.ply import write_ply
@@ -34,6 +34,7 @@ __all__ = [
     "ExportOptions",
     "check_formats",
     "check_inputs_stay",
+    "check_models_stay",
     "check_placed",
     "check_writable",
     "export",
@@ -59,6 +60,9 @@ _WRITERS = {
 
 FORMATS = tuple(_WRITERS)
 """Names that `export_format` accepts, several joined by hyphens."""
+
+_CHECKS = {"colmap": check_colmap, "nerfstudio": check_nerfstudio}
+"""Of the folder, for what would be lost."""
 
 _NEED_IMAGES = ("npz", "depth_vis", "glb", "ply", "mesh", "colmap", "nerfstudio", "video", "rerun")
 _NEED_CAMERAS = ("colmap", "nerfstudio")
@@ -107,6 +111,17 @@ def check_placed(formats: Sequence[str], views: int, config: Config, *, independ
             )
 
 
+def check_models_stay(formats: Sequence[str], export_dir: str | pathlib.Path) -> None:
+    """Makes sure that no format replaces a model that da3jax has not written.
+
+    Raises:
+        ValueError: one would; the message names what is there.
+    """
+    for name in formats:
+        if name in _CHECKS:
+            _CHECKS[name](pathlib.Path(export_dir))
+
+
 def export(prediction: Prediction, export_format: str, export_dir: str | pathlib.Path, **options: Any) -> list[pathlib.Path]:
     """Writes a prediction into a folder, in one or more formats.
 
@@ -139,8 +154,8 @@ def export(prediction: Prediction, export_format: str, export_dir: str | pathlib
         The files written, in the order of the formats.
 
     Raises:
-        ValueError: an unknown format or option, an option out of its range, a prediction that a format cannot be made of, or `images`
-            from a folder that a format writes into.
+        ValueError: an unknown format or option, an option out of its range, a prediction that a format cannot be made of, `images`
+            from a folder that a format writes into, or a model there that da3jax has not written.
         OSError: the folder or a file cannot be written.
         ModuleNotFoundError: a format needs an extra that is not installed.
     """
@@ -153,6 +168,7 @@ def export(prediction: Prediction, export_format: str, export_dir: str | pathlib
             f"images are {len(chosen.images)} beside a prediction of {len(prediction.depth)} views; there is one picture a view"
         )
     check_inputs_stay(names, export_dir, chosen.images)
+    check_models_stay(names, export_dir)
     check_writable(export_dir)
     return [path for name in names for path in _WRITERS[name](prediction, pathlib.Path(export_dir), chosen)]
 

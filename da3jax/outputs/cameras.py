@@ -57,6 +57,15 @@ def known_or_assumed_cameras(prediction: Prediction, keep: np.ndarray, file: str
     return intrinsics, extrinsics
 
 
+def view_sizes(prediction: Prediction) -> np.ndarray:
+    """(N, 2) height and width of each view: of `da3jax.to_native`, views of several sizes lie in the upper left corner of shared arrays."""
+    sizes = np.tile(prediction.depth.shape[1:], (len(prediction.depth), 1))
+    if prediction.from_image is None or prediction.image_sizes is None:
+        return sizes
+    native = (np.asarray(prediction.from_image) == np.eye(3)).all(axis=(1, 2))
+    return np.where(native[:, None], np.minimum(prediction.image_sizes, sizes), sizes)
+
+
 def check_invertible(matrices: np.ndarray, name: str, file: str) -> None:
     """Raises a ValueError that names the field, the view and the file, unless all matrices (N, 3 or 4, 3 or 4) lead back."""
     for view, matrix in enumerate(matrices):

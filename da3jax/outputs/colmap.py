@@ -23,6 +23,24 @@ _PINHOLE = 1
 _FOREIGN = ("rigs.bin", "frames.bin")
 """Files that COLMAP from 3.12 on reads beside the model if they are there."""
 
+_MODEL = pathlib.Path("colmap", "sparse", "0")
+"""Where the model is, below the export folder."""
+
+
+def check_colmap(export_dir: pathlib.Path) -> None:
+    """Makes sure that no model of other origin is where `write_colmap` writes.
+
+    Raises:
+        ValueError: the folder holds `rigs.bin` or `frames.bin`, which would contradict the new model, or a model that does not look like
+            one of ours and would be lost.
+    """
+    folder = export_dir / _MODEL
+    for name in _FOREIGN:
+        if (folder / name).exists():
+            raise ValueError(f"{folder / name} belongs to another model, and COLMAP would read it with the new one; move it away first")
+    if not _may_be_ours(folder):
+        raise ValueError(f"{folder} has a COLMAP model that da3jax has not written; move it away, or choose another folder to export to")
+
 
 def write_colmap(prediction: Prediction, export_dir: pathlib.Path, options: ExportOptions) -> list[pathlib.Path]:
     """Writes `colmap/sparse/0/cameras.bin`, `images.bin` and `points3D.bin`, and the pictures into `colmap/images`.
@@ -41,16 +59,10 @@ def write_colmap(prediction: Prediction, export_dir: pathlib.Path, options: Expo
         options: `sparse_max_points`, `track_tolerance`, `images`, and what `kept_pixels` reads.
 
     Raises:
-        ValueError: a camera that is no pinhole, a picture of a wrong size, or a folder that holds `rigs.bin` or `frames.bin`, which
-            would contradict the new model, or a model that does not look like one of ours and would be lost.
+        ValueError: a camera that is no pinhole, or a picture of a wrong size.
         OSError: a picture cannot be read or a file not be written.
     """
-    folder = export_dir / "colmap" / "sparse" / "0"
-    for name in _FOREIGN:
-        if (folder / name).exists():
-            raise ValueError(f"{folder / name} belongs to another model, and COLMAP would read it with the new one; move it away first")
-    if not _may_be_ours(folder):
-        raise ValueError(f"{folder} has a COLMAP model that da3jax has not written; move it away, or choose another folder to export to")
+    folder = export_dir / _MODEL
     scene = make_sparse_scene(prediction, options, export_dir / "colmap" / "images", "the COLMAP model")
     model = {
         folder / "cameras.bin": _cameras(scene.cameras),

@@ -8,7 +8,7 @@ import pathlib
 
 import numpy as np
 
-from da3jax.outputs.atomic import write_bytes
+from da3jax.outputs.atomic import write_together
 from da3jax.outputs.cleanup import valid_depth
 from da3jax.outputs.image_file import encode_png
 from da3jax.outputs.options import ExportOptions
@@ -41,20 +41,19 @@ def write_depth_png16(prediction: Prediction, export_dir: pathlib.Path, options:
     text = PngInfo()
     text.add_text("depth_scale", repr(scale))
     text.add_text("depth_unit", unit)
-    folder, paths, too_far = export_dir / "depth_png16", [], 0
+    folder, files, too_far = export_dir / "depth_png16", {}, 0
     for view, (depth, known) in enumerate(zip(prediction.depth, valid, strict=True)):
         steps = np.rint(np.where(known, depth, 0).astype(np.float64) / scale)
         too_far += np.count_nonzero(steps > _MOST)
         steps[steps > _MOST] = 0
-        paths.append(folder / f"{view:04d}.png")
-        write_bytes(paths[-1], encode_png(steps.astype(np.uint16), pnginfo=text))
+        files[folder / f"{view:04d}.png"] = encode_png(steps.astype(np.uint16), pnginfo=text)
     if too_far:
         said = "depth_png16: %d pixels are beyond %.6g, the most in steps of %.6g, and are written as 0; a larger png16_scale holds them"
         logger.warning(said, too_far, _MOST * scale, scale)
-    paths.append(folder / "scale.json")
     content = {"scale": scale, "unit": unit, "no_depth": 0, "views": len(valid)}
-    write_bytes(paths[-1], (json.dumps(content, indent=2) + "\n").encode())
-    return paths
+    files[folder / "scale.json"] = (json.dumps(content, indent=2) + "\n").encode()
+    write_together(files)  # an interrupted run must not leave images beside the scale of others
+    return [*files]
 
 
 def _scale(prediction: Prediction, valid: np.ndarray, options: ExportOptions) -> float:

@@ -8,6 +8,7 @@ import pathlib
 import numpy as np
 
 from da3jax.outputs.atomic import write_bytes
+from da3jax.outputs.cameras import view_sizes
 from da3jax.outputs.gltf import encode_glb, world_to_scene
 from da3jax.outputs.options import ExportOptions
 from da3jax.outputs.points import NO_POINTS
@@ -49,9 +50,8 @@ def write_glb(prediction: Prediction, export_dir: pathlib.Path, options: ExportO
     else:
         logger.warning("scene.glb has cameras only: %s", NO_POINTS)
     if options.show_cameras:
-        views, height, width = prediction.depth.shape
-        for view in range(views):
-            frustum = _frustum(scene.intrinsics[view], scene.poses[view], (height, width), scene.camera_size, scene.camera_colours[view])
+        for view, size in enumerate(view_sizes(prediction)):
+            frustum = _frustum(scene.intrinsics[view], scene.poses[view], size, scene.camera_size, scene.camera_colours[view])
             drawn.add_geometry(frustum, geom_name=f"camera_{view}", node_name=f"camera_{view}")
 
     path = export_dir / "scene.glb"
@@ -59,7 +59,7 @@ def write_glb(prediction: Prediction, export_dir: pathlib.Path, options: ExportO
     return [path]
 
 
-def _frustum(intrinsics: np.ndarray, camera_to_world: np.ndarray, image_size: tuple[int, int], depth: float, colour: np.ndarray):
+def _frustum(intrinsics: np.ndarray, camera_to_world: np.ndarray, image_size: np.ndarray, depth: float, colour: np.ndarray):
     """The camera's centre, joined to the image's four corners at `depth`, joined to each other."""
     from trimesh.path import Path3D
     from trimesh.path.entities import Line

@@ -18,6 +18,17 @@ _MODEL = {"camera_model": "OPENCV", "k1": 0.0, "k2": 0.0, "p1": 0.0, "p2": 0.0, 
 """What the file says beside its frames."""
 
 
+def check_nerfstudio(export_dir: pathlib.Path) -> None:
+    """Makes sure that no model of other origin is where `write_nerfstudio` writes.
+
+    Raises:
+        ValueError: there is a `transforms.json` that does not look like one of ours and would be lost.
+    """
+    path = export_dir / "nerfstudio" / "transforms.json"
+    if not _may_be_ours(path):
+        raise ValueError(f"{path} is not one that da3jax has written; move it away, or choose another folder to export to")
+
+
 def write_nerfstudio(prediction: Prediction, export_dir: pathlib.Path, options: ExportOptions) -> list[pathlib.Path]:
     """Writes `nerfstudio/transforms.json`, `nerfstudio/sparse_pc.ply`, and the pictures into `nerfstudio/images`.
 
@@ -35,14 +46,11 @@ def write_nerfstudio(prediction: Prediction, export_dir: pathlib.Path, options: 
         options: `sparse_max_points`, `track_tolerance`, `images`, and what `kept_pixels` reads.
 
     Raises:
-        ValueError: a camera that is no pinhole, a picture of a wrong size, or a `transforms.json` that does not look like one of ours
-            and would be lost.
+        ValueError: a camera that is no pinhole, or a picture of a wrong size.
         OSError: a picture cannot be read or a file not be written.
     """
     folder = export_dir / "nerfstudio"
     path = folder / "transforms.json"
-    if not _may_be_ours(path):
-        raise ValueError(f"{path} is not one that da3jax has written; move it away, or choose another folder to export to")
     scene = make_sparse_scene(prediction, options, folder / "images", "transforms.json")
     files = {
         folder / "sparse_pc.ply": encode_ply(scene.tracks.points, scene.tracks.colours, is_metric=prediction.is_metric),

@@ -7,13 +7,20 @@ import math
 from collections.abc import Callable, Sequence
 from typing import Any
 
+import numpy as np
+
 from da3jax.schema import one_of
 from da3jax.types import LazyImage
 
 THINNING = ("voxel", "random")
 MESH_METHODS = ("grid", "tsdf")
 
-_COUNT = (lambda x: x >= 1, "at least 1")
+
+def _whole(x: Any) -> bool:
+    return isinstance(x, int | np.integer) and not isinstance(x, bool)
+
+
+_COUNT = (lambda x: _whole(x) and x >= 1, "a whole number, at least 1")
 _FPS = (lambda x: 0.1 <= x <= 1000, "in frames a second, between 0.1 and 1000")
 _POSITIVE_OR_NONE = (lambda x: x is None or 0 < x < math.inf, "a positive number, or None")
 
@@ -21,17 +28,17 @@ _BOUNDS: dict[str, tuple[Callable[[Any], bool], str]] = {
     "conf_thresh_percentile": (lambda x: 0 <= x <= 100, "between 0 and 100"),
     "edge_threshold": _POSITIVE_OR_NONE,
     "num_max_points": _COUNT,
-    "seed": (lambda x: x >= 0, "a whole number, at least 0"),
+    "seed": (lambda x: _whole(x) and x >= 0, "a whole number, at least 0"),
     "sparse_max_points": _COUNT,
     "track_tolerance": (lambda x: 0 < x < 1, "between 0 and 1, both excluded"),
     "mesh_edge_threshold": (lambda x: 0 < x <= 90, "an angle in degrees, above 0 and at most 90"),
     "mesh_max_faces": _COUNT,
     "mesh_voxel_size": _POSITIVE_OR_NONE,
-    "gs_sh_degree": (lambda x: x in range(4), "0, 1, 2 or 3"),
+    "gs_sh_degree": (lambda x: _whole(x) and 0 <= x <= 3, "0, 1, 2 or 3"),
     "gs_trim_border": (lambda x: 0 <= x < 0.5, "at least 0 and less than 0.5"),
     "gs_depth_quantile": (lambda x: 0 < x <= 1, "more than 0 and at most 1"),
     "gs_min_opacity": (lambda x: 0 <= x <= 1, "between 0 and 1"),
-    "gs_views_interval": (lambda x: x is None or x >= 1, "at least 1, or None for about 12 views"),
+    "gs_views_interval": (lambda x: x is None or (_whole(x) and x >= 1), "a whole number, at least 1, or None for about 12 views"),
     "png16_scale": _POSITIVE_OR_NONE,
     "video_fps": _FPS,
     "feat_vis_fps": _FPS,
@@ -44,7 +51,7 @@ class ExportOptions:
     """Options of `export`; each format reads those that concern it.
 
     Raises:
-        ValueError: one that is out of its range.
+        ValueError: one that is out of its range, or of another kind.
     """
 
     # Which pixels become points and surfaces: glb, ply, rerun, the viewer, mesh, colmap, nerfstudio; filter_sky: depth_png16, too.
@@ -117,8 +124,16 @@ class ExportOptions:
         one_of("thinning", self.thinning, THINNING)
         one_of("mesh_method", self.mesh_method, MESH_METHODS)
         for name, (will_do, bounds) in _BOUNDS.items():
-            if not will_do(getattr(self, name)):
-                raise ValueError(f"{name} is {getattr(self, name)}; it is {bounds}")
+            value = getattr(self, name)
+            try:
+                good = will_do(value)
+            except (TypeError, ValueError):  # no number, or several
+                good = False
+            if not good:
+                raise ValueError(f"{name} is {value!r}; it is {bounds}")
+        lazy = isinstance(self.images, Sequence) and all(isinstance(image, LazyImage) for image in self.images)
+        if self.images is not None and not lazy:
+            raise ValueError("images is not a list of LazyImage; da3jax.inputs.lazy_images makes one of files, PIL images and arrays")
 
 
 def export_options(**options: Any) -> ExportOptions:

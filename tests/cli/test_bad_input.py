@@ -132,6 +132,17 @@ def test_an_export_folder_that_cannot_be_written_is_refused_at_once(model, photo
     assert (tmp_path / "file").read_text() == "mine"
 
 
+def test_a_model_of_other_origin_in_the_export_folder_is_refused_at_once(model, photos, tmp_path):
+    other = tmp_path / "out" / "nerfstudio" / "transforms.json"
+    other.parent.mkdir(parents=True)
+    other.write_text("mine")
+    result = run(photos, model, tmp_path / "out", "--export-format", "glb-nerfstudio")
+    assert result.exit_code == 1
+    assert f"{other} is not one that da3jax has written; move it away" in result.stderr
+    assert "load" not in result.stderr
+    assert [path for path in (tmp_path / "out").rglob("*") if path.is_file()] == [other]
+
+
 @pytest.mark.parametrize("mode", ["L", "RGBA", "I;16", "CMYK", "P", "1 x 1"])
 def test_pictures_of_other_kinds_work(mode, model, tmp_path):
     folder = tmp_path / "photos"

@@ -8,11 +8,22 @@ import pytest
 from PIL import Image
 from typer.testing import CliRunner
 
+from da3jax import DepthAnything3
 from da3jax.cli import app
+from tests.user import HEIGHT, VIEWS, WIDTH, furnish
 
 
 def call(*arguments):
     return CliRunner().invoke(app, [str(argument) for argument in arguments], catch_exceptions=False)
+
+
+def was_there(caplog, *arguments):
+    """Whether a command finds its program in the cache."""
+    jax.clear_caches()
+    with jax.log_compiles(), caplog.at_level(logging.DEBUG, "jax"):
+        run = call(*arguments)
+    assert run.exit_code == 0, run.stderr
+    return any(record.getMessage().startswith("Persistent compilation cache hit for 'jit_run'") for record in caplog.records)
 
 
 @pytest.fixture
@@ -34,11 +45,33 @@ def test_it_compiles_what_images_runs_and_prints_the_folder(tiny_model_dir, fold
     photos.mkdir()
     for i in range(2):
         Image.fromarray(np.full((42, 56, 3), 60 * i, np.uint8)).save(photos / f"{i}.png")
-    jax.clear_caches()
-    with jax.log_compiles(), caplog.at_level(logging.DEBUG, "jax"):
-        run = call("images", photos, "--process-res", 56, "--model-dir", tiny_model_dir, "--export-dir", tmp_path / "out")
-    assert run.exit_code == 0, run.stderr
-    assert [record for record in caplog.records if record.getMessage().startswith("Persistent compilation cache hit for 'jit_run'")]
+    options = ("--process-res", 56, "--model-dir", tiny_model_dir, "--export-dir", tmp_path / "out")
+    assert was_there(caplog, "images", photos, *options)
+
+
+def test_with_known_cameras_it_compiles_what_colmap_runs(tiny_model_dir, folder, tmp_path, caplog):
+    furnish(tmp_path)
+    size = ("--views", VIEWS, "--height", HEIGHT, "--width", WIDTH, "--model-dir", tiny_model_dir)
+    done = call("compile", *size, "--known-cameras")
+    assert (done.exit_code, done.stdout) == (0, f"{folder}\n"), done.stderr
+    options = ("--process-res", WIDTH, "--model-dir", tiny_model_dir, "--export-dir", tmp_path / "out")
+    assert was_there(caplog, "colmap", tmp_path / "model", *options)
+
+
+@pytest.mark.parametrize(
+    ("model", "options", "known"),
+    [
+        ("anyview", [], (False, False)),
+        ("anyview", ["--known-cameras"], (True, True)),
+        ("anyview", ["--known-cameras", "--independent"], (False, True)),
+        ("single_view", ["--known-cameras"], (False, True)),
+    ],
+)
+def test_cameras_count_as_known_as_far_as_the_network_takes_them(released_dir, folder, monkeypatch, model, options, known):
+    found = []
+    monkeypatch.setattr(DepthAnything3, "compile", lambda self, *size, **said: found.append((said["extrinsics"], said["intrinsics"])))
+    done = call("compile", "--views", 2, "--height", 42, "--width", 56, "--model-dir", released_dir.parent / model, *options)
+    assert (done.exit_code, found) == (0, [known]), done.stderr
 
 
 def test_a_size_of_no_processed_image_is_a_sentence(tiny_model_dir):

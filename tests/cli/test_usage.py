@@ -126,7 +126,7 @@ def test_defaults_are_the_official_ones_but_for_model_size_folder_device_and_ima
         (["--process-res", "wide"], "Invalid value for '--process-res'"),
         (["--conf-thresh-percentile", "101"], "conf_thresh_percentile is 101.0; it is between 0 and 100"),
         (["--conf-thresh-percentile", "nan"], "conf_thresh_percentile is nan; it is between 0 and 100"),
-        (["--num-max-points", "0"], "num_max_points is 0; it is at least 1"),
+        (["--num-max-points", "0"], "num_max_points is 0; it is a whole number, at least 1"),
         (["--thinning", "voxels"], "it is one of voxel, random; did you mean 'voxel'?"),
         (["--export-format", "feat_vis"], "feat_vis shows features: --export-feat says of which blocks, such as 2,3"),
         (["--export-format", "npz-glbb"], "did you mean 'glb'?"),
@@ -150,6 +150,13 @@ def test_a_wrong_option_is_refused_with_what_would_be_right(photo, arguments, me
     status, error = status_and_error("auto", photo, "--model-dir", "nowhere", *arguments)
     assert status == 2
     assert message in error
+
+
+def test_a_format_whose_extra_is_not_installed_is_refused_with_what_installs_it(photo, monkeypatch):
+    monkeypatch.setitem(sys.modules, "rerun", None)
+    status, error = status_and_error("image", photo, "--model-dir", "nowhere", "--export-format", "rerun")
+    assert status == 2
+    assert 'needs the Rerun SDK: pip install "da3jax[rerun]"' in error
 
 
 def test_an_unknown_format_is_refused_naming_those_that_are_there(photo):

@@ -12,7 +12,7 @@ from PIL import Image
 
 import da3jax
 from da3jax.geometry import Alignment, Similarity, project, rays_from_cameras, unproject
-from da3jax.types import Prediction
+from da3jax.types import LazyImage, Prediction
 from tests.markers import draw_marker
 
 SCALE = 2.5
@@ -150,6 +150,22 @@ def test_depth_is_taken_at_its_pixels_centres_whatever_its_size():
     assert_true_scene(fine)
 
 
+def test_depth_of_photographs_of_several_sizes_is_taken_at_their_own_pixels():
+    sizes, full = [(100, 140), (140, 100)], np.zeros((2, 140, 140), np.float32)
+    for view, (height, width) in enumerate(sizes):
+        full[view, :height, :width] = np.random.default_rng(view).uniform(1, 5, (height, width))
+    native = Prediction(
+        depth=full,
+        extrinsics=np.float32(EXTRINSICS[:2]),
+        from_image=np.tile(np.eye(3), (2, 1, 1)),
+        image_sizes=np.array(sizes),
+    )
+    for known in ([3 * full[view, :height, :width] for view, (height, width) in enumerate(sizes)], 3 * full):
+        found = da3jax.to_metres(native, depth=known)
+        assert float(found.scale_factor) == pytest.approx(3, rel=1e-6)
+        assert float(found.scale_residual) < 1e-5
+
+
 def test_views_without_depth_zeros_and_predicted_sky_do_not_count():
     depth = np.where(np.isnan(known := sparse_depth()), 0, known)
     sky = np.zeros(known.shape, bool)
@@ -219,6 +235,8 @@ def test_a_marker_in_the_original_images_gives_the_scale(tmp_path):
     assert float(found.scale_residual) < 5e-4 * SIZE
     alone = da3jax.to_metres(lone(predicted()), aruco_size=SIZE, images=str(tmp_path / "a.png"))
     assert float(alone.scale_factor) == pytest.approx(SCALE, rel=5e-4)
+    lazy = da3jax.to_metres(lone(predicted()), aruco_size=SIZE, images=LazyImage("a.png", lambda: images[0]))
+    assert float(lazy.scale_factor) == pytest.approx(SCALE, rel=5e-4)
 
 
 def test_a_marker_that_the_processed_image_cuts_through_still_gives_the_scale():

@@ -162,7 +162,7 @@ def test_a_foreign_rig_is_not_mixed_with_the_new_model(scene, tmp_path):
     other.write_text("mine")
     message = rf"^{other} belongs to another model, and COLMAP would read it with the new one; move it away first$"
     with pytest.raises(ValueError, match=message):
-        export(scene.prediction, "colmap", tmp_path, images=scene.images)
+        export(scene.prediction, "ply-colmap", tmp_path, images=scene.images)
     assert [path for path in tmp_path.rglob("*") if path.is_file()] == [other]
 
 

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from da3jax.outputs import export
+from da3jax.outputs import depth_png16, export
 from da3jax.training.data.scene_folder import open_scene, read_views
 
 NAN = float("nan")
@@ -108,6 +108,16 @@ def test_a_scene_without_depth_is_zero(prediction, tmp_path):
     values, said = written(dataclasses.replace(prediction, depth=np.full((2, 20, 30), NAN)), tmp_path)
     assert not values.any()
     assert said["scale"] == 1
+
+
+def test_an_interrupted_rerun_leaves_images_and_scale_that_belong_together(prediction, tmp_path, monkeypatch):
+    export(prediction, "depth_png16", tmp_path)
+    before = {path: path.read_bytes() for path in (tmp_path / "depth_png16").iterdir()}
+    encoded = iter([b"a new image"])
+    monkeypatch.setattr(depth_png16, "encode_png", lambda *image, **text: next(encoded))
+    with pytest.raises(StopIteration):
+        export(dataclasses.replace(prediction, depth=9 * prediction.depth), "depth_png16", tmp_path)
+    assert {path: path.read_bytes() for path in (tmp_path / "depth_png16").iterdir()} == before
 
 
 def test_no_images_and_cameras_are_needed(prediction, tmp_path):

@@ -132,13 +132,23 @@ def test_a_folder_that_cannot_be_written_is_refused_first(prediction, tmp_path):
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"num_max_points": 0}, "^num_max_points is 0; it is at least 1$"),
-        ({"sparse_max_points": 0}, "^sparse_max_points is 0; it is at least 1$"),
+        ({"num_max_points": 0}, "^num_max_points is 0; it is a whole number, at least 1$"),
+        ({"num_max_points": 1e3}, "^num_max_points is 1000.0; it is a whole number, at least 1$"),
+        ({"num_max_points": "1000"}, "^num_max_points is '1000'; it is a whole number, at least 1$"),
+        ({"num_max_points": None}, "^num_max_points is None; it is a whole number, at least 1$"),
+        ({"num_max_points": True}, "^num_max_points is True; it is a whole number, at least 1$"),
+        ({"mesh_max_faces": 1e6}, "^mesh_max_faces is 1000000.0; it is a whole number, at least 1$"),
+        ({"gs_sh_degree": 2.0}, "^gs_sh_degree is 2.0; it is 0, 1, 2 or 3$"),
+        ({"gs_views_interval": 1.5}, "^gs_views_interval is 1.5; it is a whole number, at least 1, or None for about 12 views$"),
+        ({"sparse_max_points": 0}, "^sparse_max_points is 0; it is a whole number, at least 1$"),
+        ({"seed": 1.5}, "^seed is 1.5; it is a whole number, at least 0$"),
         ({"seed": -1}, "^seed is -1; it is a whole number, at least 0$"),
         ({"track_tolerance": 0}, "^track_tolerance is 0; it is between 0 and 1, both excluded$"),
         ({"track_tolerance": 1.0}, "^track_tolerance is 1.0; it is between 0 and 1, both excluded$"),
         ({"video_fps": 0}, "^video_fps is 0; it is in frames a second, between 0.1 and 1000$"),
         ({"feat_vis_fps": float("nan")}, "^feat_vis_fps is nan; it is in frames a second, between 0.1 and 1000$"),
+        ({"conf_thresh_percentile": "40"}, "^conf_thresh_percentile is '40'; it is between 0 and 100$"),
+        ({"video_fps": None}, "^video_fps is None; it is in frames a second, between 0.1 and 1000$"),
         ({"conf_thresh_percentile": 101}, "^conf_thresh_percentile is 101; it is between 0 and 100$"),
         ({"conf_thresh_percentile": float("nan")}, "^conf_thresh_percentile is nan; it is between 0 and 100$"),
         ({"max_points": 3}, "^export option 'max_points' is unknown; it is one of .*num_max_points.*; did you mean 'num_max_points'[?]$"),
@@ -146,12 +156,19 @@ def test_a_folder_that_cannot_be_written_is_refused_first(prediction, tmp_path):
         ({"edge_threshold": 0.0}, "^edge_threshold is 0.0; it is a positive number, or None$"),
         ({"edge_threshold": float("nan")}, "^edge_threshold is nan; it is a positive number, or None$"),
         ({"png16_scale": float("inf")}, "^png16_scale is inf; it is a positive number, or None$"),
+        ({"images": ["a.jpg", "b.jpg"]}, "^images is not a list of LazyImage; da3jax.inputs.lazy_images makes one of files, PIL images"),
+        ({"images": LazyImage("a.png", lambda: None)}, "^images is not a list of LazyImage; da3jax.inputs.lazy_images makes one of"),
     ],
 )
 def test_an_option_out_of_range_is_refused(prediction, tmp_path, options, message):
     with pytest.raises(ValueError, match=message):
         export(prediction, "npz", tmp_path / "out", **options)
     assert not (tmp_path / "out").exists()
+
+
+def test_whole_numbers_of_numpy_are_whole_numbers(prediction, tmp_path):
+    (path,) = export(prediction, "ply", tmp_path, num_max_points=np.int64(100), seed=np.uint8(3))
+    assert path.exists()
 
 
 @pytest.mark.parametrize(

@@ -75,6 +75,15 @@ def test_frusta_join_each_centre_with_the_corners_of_its_image(prediction, tmp_p
         assert {frozenset(map(tuple, np.round(line, 4))) for line in lines} == expected
 
 
+def test_a_frustum_ends_at_its_own_photograph_where_views_of_several_sizes_share_arrays(prediction, tmp_path):
+    native = dataclasses.replace(prediction, from_image=np.tile(np.eye(3), (2, 1, 1)), image_sizes=np.array([[20, 30], [20, 18]]))
+    whole, own = glb(prediction, tmp_path / "whole"), glb(native, tmp_path / "own")
+    np.testing.assert_array_equal(own.geometry["camera_0"].vertices, whole.geometry["camera_0"].vertices)
+    pose, (fx, _, cx) = np.concatenate([prediction.extrinsics[1], [[0, 0, 0, 1]]]), prediction.intrinsics[1, 0]
+    x, _, z = (trimesh.transform_points(own.geometry["camera_1"].vertices, pose)).T
+    assert (fx * x / z)[z > 1e-3].max() + cx == pytest.approx(18, abs=1e-2)
+
+
 def test_each_camera_has_a_hue_of_its_own(prediction, tmp_path):
     (path,) = export(prediction, "glb", tmp_path)
     hues = [tuple(round(255 * channel) for channel in colorsys.hsv_to_rgb(hue, 0.85, 0.95)) for hue in (0.25, 0.75)]

@@ -155,7 +155,7 @@ def test_no_gaussian_at_all_is_refused(with_gaussians, prediction, tmp_path):
         ({"gs_depth_quantile": 0}, "^gs_depth_quantile is 0; it is more than 0 and at most 1$"),
         ({"gs_depth_quantile": float("nan")}, "^gs_depth_quantile is nan; it is more than 0 and at most 1$"),
         ({"gs_min_opacity": -1}, "^gs_min_opacity is -1; it is between 0 and 1$"),
-        ({"gs_views_interval": 0}, "^gs_views_interval is 0; it is at least 1, or None for about 12 views$"),
+        ({"gs_views_interval": 0}, "^gs_views_interval is 0; it is a whole number, at least 1, or None for about 12 views$"),
     ],
 )
 def test_an_option_out_of_range_is_refused(with_gaussians, tmp_path, options, message):

@@ -77,6 +77,25 @@ def test_a_video_is_not_written_over_the_one_that_the_frames_come_from(tmp_path)
         check_inputs_stay(["video"], tmp_path, video_frames(path, fps=None))
 
 
+@pytest.mark.parametrize("name", ["colmap", "nerfstudio"])
+def test_inference_leaves_a_model_of_other_origin_before_the_network_runs(tmp_path, monkeypatch, name):
+    other = tmp_path / ("colmap/sparse/0/rigs.bin" if name == "colmap" else "nerfstudio/transforms.json")
+    other.parent.mkdir(parents=True)
+    other.write_text("mine")
+    monkeypatch.setattr("da3jax.inference.model.preprocess", None)
+    model = da3jax.DepthAnything3({}, "da3-tiny")
+    with pytest.raises(ValueError, match=rf"^{other} .*; move it away"):
+        model.inference([picture(tmp_path / "0.png")], export_dir=tmp_path, export_format=f"mini_npz-{name}")
+    assert sorted(bytes_below(tmp_path)) == sorted([tmp_path / "0.png", other])
+
+
+def test_inference_names_its_own_pictures_for_the_exports(tmp_path):
+    model = da3jax.DepthAnything3.__new__(da3jax.DepthAnything3)
+    path = picture(tmp_path / "0.png")
+    with pytest.raises(ValueError, match=r"^export_kwargs has images, and exports take those that inference was given; leave them out$"):
+        model.inference([path], export_dir=tmp_path / "out", export_kwargs={"images": lazy_images([path])})
+
+
 def test_inference_says_so_before_the_network_runs(tmp_path):
     model = da3jax.DepthAnything3.__new__(da3jax.DepthAnything3)
     with pytest.raises(ValueError, match=r"'depth_vis' writes into"):

@@ -96,6 +96,7 @@ def test_a_transforms_json_of_other_origin_is_not_written_over(scene, tmp_path, 
     path.write_text(content)
     message = rf"^{path} is not one that da3jax has written; move it away, or choose another folder to export to$"
     with pytest.raises(ValueError, match=message):
-        export(scene.prediction, "nerfstudio", tmp_path, images=scene.images)
+        export(scene.prediction, "ply-nerfstudio", tmp_path, images=scene.images)
     assert path.read_text() == content
+    assert not (tmp_path / "points.ply").exists()
     assert not (tmp_path / "nerfstudio" / "images").exists()
