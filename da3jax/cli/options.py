@@ -13,6 +13,7 @@ import typer
 from da3jax.cli.export_options import ExportFlags
 from da3jax.cli.failures import failures_in_a_sentence
 from da3jax.cli.option_kinds import checked, choice, number, positive
+from da3jax.cli.processes import Coordinator, NumProcesses, ProcessId
 from da3jax.config import PACKAGED, REF_VIEW_STRATEGIES
 from da3jax.inputs import detect
 from da3jax.inputs.preprocess import METHODS
@@ -127,15 +128,9 @@ class RunOptions(ExportFlags):
     json_summary: Annotated[
         bool, typer.Option("--json", help="Print one JSON object to stdout instead of the paths of the files: what went in and came out.")
     ] = False
-    coordinator: Annotated[
-        str | None,
-        typer.Option(
-            metavar="HOST:PORT|auto",
-            help="Run as one of several processes: where process 0 is reached; auto where Cloud TPU or Slurm say it. Process 0 writes.",
-        ),
-    ] = None
-    num_processes: Annotated[int | None, number(1, math.inf, "How many processes there are, if --coordinator is HOST:PORT.")] = None
-    process_id: Annotated[int | None, number(0, math.inf, "Which of them this is, from 0.")] = None
+    coordinator: Coordinator = None
+    num_processes: NumProcesses = None
+    process_id: ProcessId = None
 
     def __post_init__(self):
         super().__post_init__()

@@ -12,6 +12,7 @@ import numpy as np
 import typer
 
 from da3jax.cli.options import RunOptions, feature_layers, wants_gaussians
+from da3jax.cli.processes import join_processes
 from da3jax.cli.progress import Progress
 from da3jax.config import PACKAGED, Config
 
@@ -30,20 +31,11 @@ def join(options: RunOptions) -> Progress:
     """Makes this process one of several, if the options say so; returns where it says how it goes on: the first alone does.
 
     Raises:
-        ValueError, ConnectionError: as `da3jax.parallel.initialize`.
+        ValueError, ConnectionError: as `join_processes` and `use`.
     """
-    if options.coordinator is None:
-        if options.num_processes is not None or options.process_id is not None:
-            raise ValueError("--num-processes and --process-id go with --coordinator, HOST:PORT of process 0")
-        use(options.device)
-        return Progress(quiet=options.quiet)
-    import jax
-
-    from da3jax.parallel import initialize
-
-    initialize(options.coordinator, options.num_processes, options.process_id)
+    speaks = join_processes(options.coordinator, options.num_processes, options.process_id)
     use(options.device)
-    return Progress(quiet=options.quiet or jax.process_index() > 0)
+    return Progress(quiet=options.quiet or not speaks)
 
 
 def use(device: str | None) -> None:

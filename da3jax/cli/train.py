@@ -7,6 +7,7 @@ from typing import Annotated, Any
 import typer
 
 from da3jax.cli.failures import failures_in_a_sentence
+from da3jax.cli.processes import Coordinator, NumProcesses, ProcessId, join_processes
 
 Config = Annotated[
     str,
@@ -24,13 +25,19 @@ SHOWN = ("total", "depth", "ray", "camera", "loss", "abs_rel", "auc_30", "learni
 
 
 @failures_in_a_sentence()
-def command(config: Config, overrides: Overrides = None) -> None:
+def command(
+    config: Config,
+    overrides: Overrides = None,
+    coordinator: Coordinator = None,
+    num_processes: NumProcesses = None,
+    process_id: ProcessId = None,
+) -> None:
     """Train a network, or go on training it where its checkpoints end."""
-    run(config, overrides or [], {})
+    run(config, overrides or [], {}, speaks=join_processes(coordinator, num_processes, process_id))
 
 
-def run(source: str, overrides: list[str], defaults: Mapping[str, Any], *, from_weights: bool = False) -> None:
-    """Trains, prints how it goes and, as the last line, the folder of the weights.
+def run(source: str, overrides: list[str], defaults: Mapping[str, Any], *, speaks: bool, from_weights: bool = False) -> None:
+    """Trains, and if it `speaks` prints how it goes and, as the last line, the folder of the weights.
 
     Raises:
         ValueError: what the library refuses, or `from_weights` and a configuration without any.
@@ -41,8 +48,9 @@ def run(source: str, overrides: list[str], defaults: Mapping[str, Any], *, from_
     from da3jax.training.config import load_train_config
     from da3jax.training.loop import train
 
+    say = typer.echo if speaks else lambda line: None
     logging.basicConfig(format="%(message)s", level=logging.WARNING, force=True)  # Grain may have set it up
-    logging.getLogger("da3jax").setLevel(logging.INFO)
+    logging.getLogger("da3jax").setLevel(logging.INFO if speaks else logging.WARNING)
     use_compilation_cache()
     settings = load_train_config(source, overrides, defaults=defaults)
     if from_weights and settings.start_from is None:
@@ -50,7 +58,6 @@ def run(source: str, overrides: list[str], defaults: Mapping[str, Any], *, from_
 
     def report(step: int, metrics: dict[str, float]) -> None:
         shown = [f"{name} {value:.4g}" for name, value in metrics.items() if name.partition("/")[2] in SHOWN]
-        typer.echo(f"step {step} of {settings.steps}: {', '.join(shown)}")
+        say(f"step {step} of {settings.steps}: {', '.join(shown)}")
 
-    weights = train(settings, report=report)
-    typer.echo(pathlib.Path(weights))
+    say(pathlib.Path(train(settings, report=report)))

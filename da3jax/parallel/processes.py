@@ -90,7 +90,7 @@ def all_or_none(work: Callable[[], T]) -> T:
     result, error = None, None
     try:
         result = work()
-    except (ValueError, OSError) as own:
+    except (ValueError, OSError, ImportError) as own:
         error = own
     text = np.zeros((1, _ERROR_BYTES), np.uint8)
     said = f"{error}".encode()[:_ERROR_BYTES] if error else b""

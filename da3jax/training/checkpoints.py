@@ -15,6 +15,7 @@ from typing import Any
 
 import jax
 import orbax.checkpoint as ocp
+from jax.experimental.multihost_utils import sync_global_devices
 from orbax.checkpoint.checkpoint_managers import AnyPreservationPolicy, LatestN, PreservationPolicy
 
 from da3jax.training.fingerprint import fingerprints
@@ -199,6 +200,7 @@ class Checkpoints:
             if jax.process_index() == 0:
                 (self._folder / str(step)).rename(self._folder / f"broken-{step}-{secrets.token_hex(4)}")
         if broken:
+            sync_global_devices("moved aside")
             self._manager.reload()
 
     def _failure(self, error: Exception) -> OSError:

@@ -16,6 +16,7 @@ from typing import Any
 
 import jax
 import numpy as np
+from jax.experimental.multihost_utils import process_allgather
 from jax.sharding import NamedSharding, PartitionSpec
 
 from da3jax import weights
@@ -24,6 +25,7 @@ from da3jax.models import init_params, stack_layers, unstack_layers
 from da3jax.outputs import check_writable
 from da3jax.outputs.atomic import atomic
 from da3jax.parallel import batch_parts, batch_sharding, fsdp_shardings, make_mesh
+from da3jax.parallel.processes import all_or_none, gathered
 from da3jax.training.checkpoints import Checkpoints
 from da3jax.training.config import TrainConfig, differences, load_train_config, save_train_config
 from da3jax.training.data import Batch, Batches, realise
@@ -36,6 +38,7 @@ from da3jax.training.starting_point import starting_params
 from da3jax.training.state import TrainState, averaged_params, init_state, state_shardings
 from da3jax.training.step import make_forward, make_loss, make_train_step
 from da3jax.training.validation import make_validation
+from da3jax.weights.safetensors_store import clear_unfinished, is_whole
 
 logger = logging.getLogger(__name__)
 
@@ -55,30 +58,33 @@ def train(config: TrainConfig, *, report: Report = lambda step, metrics: None) -
     | `train.csv`          | losses, rates, seconds a step, scenes skipped; each `log_every` steps  |
     | `validation.csv`     | losses and errors                                                      |
     | `weights-STEPS/`     | `model.safetensors` and `config.json`, once all steps are taken        |
-    | `not-finite-STEP.npz`| the batch on which loss or gradients were not finite, which ends a run |
+    | `not-finite-STEP.npz`| the batch on which loss or gradients were not finite, which ends a run; as long as it is there, the run goes |
+    |                      | on with the batch after                                                |
 
     The first Ctrl-C, or SIGTERM, lets the step end and saves; then it is a KeyboardInterrupt. What follows after resuming is bit for bit
-    what would have followed without the interruption.
+    what would have followed without the interruption. Of several processes (`da3jax.parallel.initialize`) all make this call, on a folder
+    that all see; a signal to one of them stops all after the same step.
 
     Args:
         config: of the run.
         report: called with the step and what is logged, whenever there is something.
 
     Raises:
-        FloatingPointError: loss or gradients are not finite; the state before that is saved, and goes on with the batch after.
-        ValueError: something in the configuration, the data or the weights that does not fit; a sentence says what.
+        FloatingPointError: loss or gradients are not finite; the state before that is saved.
+        ValueError: something in the configuration, the data or the weights that does not fit, or the run has taken more steps already; a
+            sentence says what.
         OSError: something cannot be read or written, or another process trains in the folder. What was saved before is still there.
     """
     folder = pathlib.Path(config.folder)
     check_writable(folder)
     finished = folder / f"weights-{config.steps}"
-    if finished.exists():
+    if is_whole(finished):
         logger.info("all %d steps are taken already", config.steps)
         return finished
     mesh = make_mesh(config.mesh.data, config.mesh.fsdp, config.mesh.view)
     with contextlib.ExitStack() as stack:
-        if jax.process_index() == 0:
-            stack.enter_context(alone_in(folder))
+        first_process = jax.process_index() == 0
+        all_or_none(lambda: stack.enter_context(alone_in(folder)) if first_process else None)
         batches = stack.enter_context(
             Batches(
                 config.data,
@@ -93,12 +99,17 @@ def train(config: TrainConfig, *, report: Report = lambda step, metrics: None) -
         )
         interruption = stack.enter_context(heard_between_steps())
         state, take_step, validate = _prepare(config, mesh, checkpoints, batches)
-        _remember(config, folder)
         step = int(state.step)
-        log = stack.enter_context(MetricsLog(folder, resume=step, tensorboard=config.tensorboard)) if jax.process_index() == 0 else None
-        skipped = 0
+        if step > config.steps:
+            raise ValueError(f"the run in {folder} has taken {step} steps, and steps is {config.steps}; it is at least {step}")
+        _remember(config, folder)
+        if (kept := _kept(step, folder)).exists():
+            with np.load(kept) as file:
+                batches.set_state({"next": int(file["next_batch"])})
+        log = stack.enter_context(MetricsLog(folder, resume=step, tensorboard=config.tensorboard)) if first_process else None
+        skipped, data_state = 0, batches.get_state()
         began, first = time.perf_counter(), step  # of the steps that are logged next
-        for batch, sentences, data_state in _ready(batches, mesh, config.steps - step):
+        for batch, sentences, following in _ready(batches, mesh, config.steps - step):
             state, found = take_step(state, batch)
             skipped += len(sentences)
             for sentence in sentences:
@@ -106,8 +117,8 @@ def train(config: TrainConfig, *, report: Report = lambda step, metrics: None) -
             if not found.pop("finite"):
                 checkpoints.save(step, state, data_state, None)
                 checkpoints.wait()
-                raise FloatingPointError(_keep_batch(batch, step, _numbers(found), folder))
-            step += 1
+                raise FloatingPointError(_keep_batch(batch, following, step, _numbers(found), folder))
+            step, data_state = step + 1, following
 
             last = step == config.steps
             if step % config.log_every == 0 or last:
@@ -122,17 +133,19 @@ def train(config: TrainConfig, *, report: Report = lambda step, metrics: None) -
                 looked = validate(averaged_params(state, config.optimizer))
                 _tell(log, "validation", step, looked, report)
                 began += time.perf_counter() - paused
-            if step % config.checkpoint_every == 0 or last or interruption.wanted:
+            stops = bool(gathered(np.array([interruption.wanted])).any())
+            if step % config.checkpoint_every == 0 or last or stops or (looked and config.keep_best):
                 named = {f"validation/{name}": value for name, value in looked.items()}
                 checkpoints.save(step, state, data_state, named)
-            if interruption.wanted and not last:
+            if stops and not last:
                 checkpoints.wait()
                 raise KeyboardInterrupt(f"interrupted after step {step}, which is saved; the same command goes on from there")
         checkpoints.wait()
         params = averaged_params(state, config.optimizer)
         params = unstack_layers(params, config.model) if config.stack_layers else params
         whole = jax.jit(lambda params: params, out_shardings=NamedSharding(mesh, PartitionSpec()))(params)
-        if jax.process_index() == 0:
+        if first_process:
+            clear_unfinished(finished)
             weights.save_pretrained(jax.device_get(whole), config.model, finished)
         return finished
 
@@ -171,7 +184,14 @@ def _prepare(config: TrainConfig, mesh: jax.sharding.Mesh, checkpoints: Checkpoi
     layers = {"feature_layers": config.losses.feature_layers, "attention_layers": config.losses.attention_layers}
     see = functools.partial(make_forward, config.model, mesh, stacked=config.stack_layers, **layers, **options)
     teacher, teacher_params = None, None
-    if config.teacher is not None:
+    if config.teacher is not None and config.losses.teacher_from >= config.steps:
+        logger.warning(
+            "teacher %s is not asked: it teaches from step %d on (losses.teacher_from), and steps is %d",
+            config.teacher,
+            config.losses.teacher_from,
+            config.steps,
+        )
+    elif config.teacher is not None:
         teacher_params, teacher_config = weights.load(config.teacher)
         if isinstance(teacher_config, NestedConfig):
             raise ValueError(f"teacher {config.teacher} is the nested network {teacher_config.name}; a teacher is one network with depth")
@@ -231,15 +251,20 @@ def _tell(log: MetricsLog | None, stream: str, step: int, metrics: dict[str, flo
     report(step, {f"{stream}/{name}": value for name, value in metrics.items()})
 
 
-def _keep_batch(batch: Batch, step: int, values: dict[str, float], folder: pathlib.Path) -> str:
-    """Saves the batch that a step could not learn from, and says so."""
-    path = folder / f"not-finite-{step}.npz"
+def _kept(step: int, folder: pathlib.Path) -> pathlib.Path:
+    return folder / f"not-finite-{step}.npz"
+
+
+def _keep_batch(batch: Batch, following: dict[str, int], step: int, values: dict[str, float], folder: pathlib.Path) -> str:
+    """Saves the batch that a step could not learn from, and which one is next, and says so."""
+    path = _kept(step, folder)
     arrays = {"images": batch.images, **{f"targets_{name}": value for name, value in vars(batch.targets).items() if value is not None}}
+    arrays = process_allgather(arrays, tiled=True)
     if jax.process_index() == 0:
         with atomic(path) as temp, temp.open("wb") as file:
-            np.savez(file, **{name: np.concatenate([shard.data for shard in x.addressable_shards]) for name, x in arrays.items()})
+            np.savez(file, next_batch=following["next"], **arrays)
     terms = ", ".join(name for name, value in values.items() if not math.isfinite(value))
     return (
         f"step {step + 1} is not finite ({terms}); its batch is in {path}, the state before it is saved: lower optimizer.learning_rate, "
-        f"or look at what is wrong with that batch"
+        f"or look at what is wrong with that batch, which is passed over as long as that file is there"
     )

@@ -69,7 +69,9 @@ def make_loss(
         images = normalize_images(augment(for_looks, batch.images, looks))
         targets = batch.targets
         if teacher is not None:
-            depth, sky = _teach(teacher, teacher_params, images)
+            taught = partial(_teach, teacher, teacher_params, images)
+            nothing = jax.tree.map(lambda x: jnp.zeros(x.shape, x.dtype), jax.eval_shape(taught))
+            depth, sky = lax.cond(step >= losses.teacher_from, taught, lambda: nothing)
             targets = supervise(targets, depth, step, for_teacher, losses, sky=sky)
         output = forward(params, images, *_conditioning(config, losses, targets, for_poses))
         return total_loss(output, targets, losses)

@@ -15,7 +15,7 @@ from da3jax.evaluation.metrics import depth_metrics, pose_auc, pose_errors
 from da3jax.parallel import batch_parts, batch_sharding
 from da3jax.training.config import TrainConfig
 from da3jax.training.data import AugmentConfig, Batch, Batches, normalize_images, realise
-from da3jax.training.losses import canonical_depth, total_loss
+from da3jax.training.losses import align_depth, canonical_depth, total_loss
 from da3jax.training.step import Forward
 from da3jax.types import Params
 
@@ -23,9 +23,10 @@ from da3jax.types import Params
 def make_validation(config: TrainConfig, forward: Forward, mesh: Mesh) -> Callable[[Params], dict[str, float]]:
     """`params -> metrics`: means over the same scenes each time, at their largest crops, without augmentation and without poses.
 
-    `loss` and its terms; `abs_rel`, `delta1` and `rmse` of depth after one median scale a scene, or, of a metric network, as it is, at the
-    canonical focal length; `auc_3` and `auc_30` of the decoded cameras, in percent, where there are some. Scenes without known depth, or
-    without known cameras, do not count in what they lack.
+    `loss` and its terms; `abs_rel`, `delta1` and `rmse` of depth after one median scale a scene; of a metric network as it is, at the
+    canonical focal length; of a relative one after the scale and shift of each view that its losses find, views without one left out.
+    `auc_3` and `auc_30` of the decoded cameras, in percent, where there are some. Scenes without known depth, or without known cameras, do
+    not count in what they lack.
 
     Args:
         config: its `validation` says what to look at, its `losses` what is learned.
@@ -35,7 +36,7 @@ def make_validation(config: TrainConfig, forward: Forward, mesh: Mesh) -> Callab
     Raises:
         ValueError, OSError: as `da3jax.training.data.Batches`, from the returned function, too.
     """
-    settings, metric = config.validation, config.losses.units == "canonical"
+    settings, units = config.validation, config.losses.units
     data = dataclasses.replace(settings.data, augment=AugmentConfig(crop=(1.0, 1.0)))
 
     processes = {"process_index": jax.process_index(), "process_count": jax.process_count()}
@@ -47,16 +48,20 @@ def make_validation(config: TrainConfig, forward: Forward, mesh: Mesh) -> Callab
     def look(params: Params, batch: Batch) -> tuple[dict, dict]:
         output = forward(params, normalize_images(batch.images), None, None)
         _, terms = total_loss(output, batch.targets, config.losses)
-        targets = batch.targets
-        truth = canonical_depth(targets.depth, targets.intrinsics, config.losses.canonical_focal) if metric else targets.depth
+        targets, depth, truth = batch.targets, output.depth, batch.targets.depth
+        if units == "canonical":
+            truth = canonical_depth(truth, targets.intrinsics, config.losses.canonical_focal)
         valid = targets.valid() & jnp.isfinite(truth)
-        seen = {"depth": output.depth, "truth": truth, "valid": valid, "cameras": output.extrinsics, "poses": targets.extrinsics}
+        if units == "relative":
+            scale, shift = (x[..., None, None] for x in align_depth(depth, truth, valid, samples=config.losses.align_samples))
+            depth, valid = scale * depth + shift, valid & (scale > 0)
+        seen = {"depth": depth, "truth": truth, "valid": valid, "cameras": output.extrinsics, "poses": targets.extrinsics}
         return terms, {name: value for name, value in seen.items() if value is not None}
 
     def of_scene(scene: dict[str, np.ndarray]) -> dict[str, float]:
         found = {}
         if scene["valid"].any():
-            found |= depth_metrics(scene["depth"], scene["truth"], scene["valid"], align="none" if metric else "median")
+            found |= depth_metrics(scene["depth"], scene["truth"], scene["valid"], align="median" if units == "scene" else "none")
         if "cameras" in scene and len(scene["poses"]) > 1 and np.isfinite(scene["poses"]).all():
             errors = pose_errors(scene["cameras"], scene["poses"])
             found |= {f"auc_{limit}": value for limit, value in pose_auc(errors, (3, 30)).items()}

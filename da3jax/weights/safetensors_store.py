@@ -8,6 +8,7 @@ import json
 import math
 import os
 import pathlib
+import shutil
 import tempfile
 from typing import IO, Any
 
@@ -25,6 +26,7 @@ from da3jax.weights.official_config import read_config, to_official
 from da3jax.weights.placement import Shardings, place
 
 WEIGHTS, CONFIG = "model.safetensors", "config.json"
+PARTIAL = ".partial-"
 
 _MAX_NAMED = 10
 """Keys of one kind of fault that an error names."""
@@ -119,7 +121,7 @@ def save(params: Params, config: Config, folder: pathlib.Path, *, dtype: str = "
     made = not folder.exists()
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(prefix=".partial-", dir=folder, ignore_cleanup_errors=True) as partial:
+        with tempfile.TemporaryDirectory(prefix=PARTIAL, dir=folder, ignore_cleanup_errors=True) as partial:
             weights, description = (pathlib.Path(partial) / name for name in (WEIGHTS, CONFIG))
             with weights.open("wb") as file:
                 _write(file, flat, tensors, shared_norm_keys(config), dtype)
@@ -140,6 +142,24 @@ def save(params: Params, config: Config, folder: pathlib.Path, *, dtype: str = "
             raise type(error)(f"{folder} cannot be written: {error.strerror or error}") from error
         raise
     return folder
+
+
+def is_whole(folder: pathlib.Path) -> bool:
+    """Whether `save` has written into the folder, to the end."""
+    return (folder / CONFIG).exists()
+
+
+def clear_unfinished(folder: pathlib.Path) -> None:
+    """Removes what a killed `save` left in the folder, if there is any, so that it can be called again; nothing of one that ended well.
+
+    Raises:
+        OSError: it cannot be removed.
+    """
+    if is_whole(folder):
+        return
+    for partial in folder.glob(f"{PARTIAL}*"):
+        shutil.rmtree(partial)
+    (folder / WEIGHTS).unlink(missing_ok=True)
 
 
 def check_shapes(params: Params, config: Config, where: str) -> None:

@@ -1,5 +1,6 @@
 """Two processes with two devices each give what one gives, read what their own devices see, and do not outlive each other."""
 
+import contextlib
 import os
 import socket
 import subprocess
@@ -62,15 +63,22 @@ def address():
         return f"127.0.0.1:{free.getsockname()[1]}"
 
 
-def both(program, *arguments):
-    """(status, stdout, stderr) of processes 0 and 1 that are given the same."""
+@contextlib.contextmanager
+def two_processes(program, *arguments):
+    """Processes 0 and 1 that are given the same; none is left at the end."""
     options = ["--coordinator", address(), "--num-processes", 2, "--process-id"]
     running = [start(program, *arguments, *options, number) for number in (0, 1)]
     try:
-        return [(process.returncode, *said) for process in running for said in [process.communicate(timeout=400)]]
+        yield running
     finally:
         for process in running:
             process.kill()
+
+
+def both(program, *arguments):
+    """(status, stdout, stderr) of both."""
+    with two_processes(program, *arguments) as running:
+        return [(process.returncode, *said) for process in running for said in [process.communicate(timeout=400)]]
 
 
 @pytest.fixture

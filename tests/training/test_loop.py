@@ -24,6 +24,7 @@ from da3jax.training import loop
 from da3jax.training.data import Loaded
 from da3jax.training.loop import _ready, train
 from da3jax.training.one_run import alone_in
+from tests.cli.test_processes import two_processes
 from tests.models.test_outputs import NESTED
 from tests.models.tiny import ANYVIEW, SINGLE_VIEW, params_of
 from tests.training.tiny import DATA, run
@@ -138,6 +139,38 @@ def test_ctrl_c_saves_and_says_how_to_go_on(photographs, tmp_path):
     assert (folder / "checkpoints" / str(step)).is_dir()
 
 
+IN_PROCESSES = """
+from da3jax.parallel import processes
+processes.HEARTBEAT_SECONDS, processes.CONNECT_SECONDS = 30, 120
+from da3jax.cli import main
+main()
+"""
+
+
+def test_two_processes_learn_what_one_does_and_a_signal_to_one_stops_both(straight, photographs, tmp_path):
+    folder = tmp_path / "run"
+    config = run(folder, steps=100_000, data=data_of(photographs))
+    (tmp_path / "run.yaml").write_text(yaml.safe_dump(to_dict(config)))
+    with two_processes(IN_PROCESSES, "train", tmp_path / "run.yaml") as running:
+        wait_for(lambda: (folder / "train.csv").exists() and len(rows(folder)) >= 3, running[0])
+        running[1].send_signal(signal.SIGTERM)
+        said = [process.communicate(timeout=300)[1] for process in running]
+    assert [process.returncode for process in running] == [130, 130], said
+    steps = {int(text.split("interrupted after step ")[1].split(",")[0]) for text in said}
+    assert steps == {int(rows(folder)[-1]["step"])}
+    assert (folder / "checkpoints" / str(*steps)).is_dir()
+    losses, expected = ([float(row["total"]) for row in rows(path)[:3]] for path in (folder, straight))
+    np.testing.assert_allclose(losses, expected, rtol=1e-4)
+
+    last = max(steps) + 2
+    with two_processes(IN_PROCESSES, "train", tmp_path / "run.yaml", f"steps={last}") as running:
+        said = [process.communicate(timeout=300) for process in running]
+    assert [process.returncode for process in running] == [0, 0], said
+    written = [[line for line in stdout.splitlines() if line == f"{folder}/weights-{last}"] for stdout, _ in said]
+    assert [len(lines) for lines in written] == [1, 0]  # the first says it; Gloo says other things there
+    assert weights.load(folder / f"weights-{last}")[1] == config.model
+
+
 def test_a_loss_that_is_not_finite_stops_and_leaves_the_batch_and_the_state(straight, photographs, tmp_path):
     params, model = weights.load(straight / "weights-6")
     large = jax.tree.map(lambda leaf: 1e30 * leaf, params)
@@ -147,10 +180,20 @@ def test_a_loss_that_is_not_finite_stops_and_leaves_the_batch_and_the_state(stra
         FloatingPointError, match=r"step \d+ is not finite \(.*\); its batch is in .*not-finite-\d+.npz, the state before it is saved"
     ):
         train(config)
-    kept = np.load(next((tmp_path / "run").glob("not-finite-*.npz")))
-    assert kept["images"].shape == (8, 2, 28, 42, 3)
-    assert kept["targets_depth"].shape == (8, 2, 28, 42)
+    first = dict(np.load(tmp_path / "run" / "not-finite-0.npz"))
+    assert first["images"].shape == (8, 2, 28, 42, 3)
+    assert first["targets_depth"].shape == (8, 2, 28, 42)
     assert any(path.name.isdigit() for path in (tmp_path / "run" / "checkpoints").iterdir())
+
+    with pytest.raises(FloatingPointError, match="step 1 is not finite"):  # the next batch is no better, and it is passed over as well
+        train(config)
+    second = np.load(tmp_path / "run" / "not-finite-0.npz")
+    assert [first["next_batch"], second["next_batch"]] == [1, 2]
+    assert (second["images"] != first["images"]).any()
+    (tmp_path / "run" / "not-finite-0.npz").unlink()
+    with pytest.raises(FloatingPointError):
+        train(config)
+    np.testing.assert_array_equal(np.load(tmp_path / "run" / "not-finite-0.npz")["images"], first["images"])
 
 
 @pytest.mark.slow
@@ -165,7 +208,7 @@ def test_a_nested_teacher_is_refused(photographs, tmp_path):
     nested = tmp_path / "nested"
     weights.save_pretrained({"anyview": params_of(ANYVIEW), "metric": params_of(SINGLE_VIEW)}, NESTED, nested)
     with pytest.raises(ValueError, match=r"teacher .*nested is the nested network nested; a teacher is one network with depth"):
-        train(run(tmp_path / "run", data=data_of(photographs), teacher=str(nested)))
+        train(run(tmp_path / "run", data=data_of(photographs), teacher=str(nested), losses={"teacher_from": 0}))
     with pytest.raises(ValueError, match=r"holds the nested network nested; training starts from one network, so name one of its halves"):
         train(run(tmp_path / "run", data=data_of(photographs), start_from=str(nested)))
 
@@ -174,6 +217,12 @@ def test_a_teacher_that_is_missing_is_missed(photographs, tmp_path, caplog):
     with pytest.raises(OSError, match="nowhere"):
         train(run(tmp_path / "run", data=data_of(photographs), losses={"teacher_from": 3}, start_from=str(tmp_path / "nowhere")))
     assert "no teacher is named: depth stays ground truth from step 3 (losses.teacher_from) on, too" in caplog.text
+
+
+def test_a_teacher_whose_time_does_not_come_is_not_asked(photographs, tmp_path, caplog):
+    with pytest.raises(OSError, match="nowhere"):
+        train(run(tmp_path / "run", data=data_of(photographs), teacher="of-nobody", start_from=str(tmp_path / "nowhere")))
+    assert "teacher of-nobody is not asked: it teaches from step 120000 on (losses.teacher_from), and steps is 4" in caplog.text
 
 
 def test_a_teacher_without_sky_cannot_label_sky(photographs, tmp_path):
@@ -202,6 +251,32 @@ def test_a_broken_image_is_skipped_and_named(photographs, tmp_path, caplog):
         train(run(tmp_path / "run", steps=6, data=data_of(tmp_path / "scenes")))
     assert "skipped: " in caplog.text
     assert "0002.png" in caplog.text
+
+
+def test_a_run_that_was_killed_at_its_weights_writes_them(straight, photographs, tmp_path):
+    shutil.copytree(straight, tmp_path / "run")
+    weights_folder = tmp_path / "run" / "weights-6"
+    (weights_folder / "config.json").unlink()
+    (weights_folder / ".partial-abc").mkdir()
+    (weights_folder / ".partial-abc" / "model.safetensors").write_bytes(b"half")
+    (weights_folder / "notes.txt").write_text("of the user")
+    assert train(run(tmp_path / "run", steps=6, data=data_of(photographs))) == weights_folder
+    assert sorted(path.name for path in weights_folder.iterdir()) == ["config.json", "model.safetensors", "notes.txt"]
+    expected, found = (load_file(folder / "weights-6" / "model.safetensors") for folder in (straight, tmp_path / "run"))
+    for name in expected:
+        np.testing.assert_array_equal(found[name], expected[name], err_msg=name)
+
+
+def test_fewer_steps_than_were_taken_are_refused(straight, photographs, tmp_path):
+    shutil.copytree(straight, tmp_path / "run")
+    with pytest.raises(ValueError, match=r"the run in .*run has taken 6 steps, and steps is 5; it is at least 6"):
+        train(run(tmp_path / "run", steps=5, data=data_of(photographs)))
+
+
+def test_what_was_validated_is_kept_if_it_is_best(straight):
+    steps = {int(path.name) for path in (straight / "checkpoints").iterdir() if path.name.isdigit()}
+    best = min(rows(straight, "validation"), key=lambda row: float(row["abs_rel"]))
+    assert steps >= {6, int(best["step"])}
 
 
 def test_two_runs_in_one_folder_are_refused(photographs, tmp_path):

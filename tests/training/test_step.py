@@ -126,6 +126,26 @@ def test_a_teacher_replaces_the_truth_when_its_time_has_come(make_run, scenes):
     assert abs(pairs[1][0] - pairs[1][1]) > 1e-3 * pairs[1][1]
 
 
+def test_a_teacher_is_not_asked_before_its_time(scenes):
+    asked = []
+
+    def teach(params, images, *_):
+        jax.debug.callback(lambda: asked.append(True))
+        return NetworkOutput(depth=jnp.ones(images.shape[:-1]))
+
+    losses = LossConfig(LossWeights(ray=0, point=0, camera=0, gradient=0), units="relative", teacher_from=3)
+    loss = jax.jit(make_loss(SINGLE_VIEW, losses, AugmentConfig(), teach_nothing, teach))
+    for step, expected in ((2, []), (3, [True])):
+        jax.block_until_ready(loss({}, scenes(1), jax.random.key(0), step, {}))
+        jax.effects_barrier()
+        assert asked == expected
+
+
+def teach_nothing(params, images, *_):
+    """A student that says one of all."""
+    return NetworkOutput(depth=jnp.ones(images.shape[:-1]), depth_conf=jnp.ones(images.shape[:-1]))
+
+
 def test_an_unlabelled_pixel_is_taught_to_be_sky_where_the_teacher_says_so(scenes):
     batch = scenes(1)
     nothing = dataclasses.replace(batch.targets, mask=np.zeros_like(batch.targets.mask))

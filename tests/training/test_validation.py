@@ -64,6 +64,15 @@ def test_a_metric_network_is_not_scaled(folder):
     np.testing.assert_allclose(found["abs_rel"], 1, rtol=1e-6)
 
 
+def test_a_relative_network_is_right_up_to_a_scale_and_a_shift_of_each_view(folder):
+    losses = {"preset": "mono", "weights": {"sky": 0, "normal": 0, "gradient": 0}}
+    shift = jnp.array([5.0, 20.0])[None, :, None, None]
+    found = validation_of(folder, lambda depth, poses: (3 * depth + shift, poses), losses)
+    np.testing.assert_allclose([found["abs_rel"], found["delta1"]], [0, 1], atol=1e-4)
+    bent = validation_of(folder, lambda depth, poses: (depth**2, poses), losses)
+    assert bent["abs_rel"] > 1e-3
+
+
 def test_it_looks_at_the_same_scenes_each_time(folder):
     data = {"views": [2], "sizes": [[28, 42]], "batch_tokens": 12, "sources": [{"type": "folder", "path": str(folder)}]}
 
