@@ -39,11 +39,15 @@ def place(tmp_path, released_dir, monkeypatch):
     return tmp_path
 
 
-def run(command: str, place: pathlib.Path) -> list[str]:
-    """What the README's command of this name prints."""
+SMALL = shlex.split("--count 1 --views 3 --height 56 --width 70")
+"""Of scenes: the program of `tests/cli/test_scenes.py`, which compiles for long and is kept for all tests."""
+
+
+def run(command: str, place: pathlib.Path, *more: str) -> list[str]:
+    """What the README's command of this name prints, with more arguments if there are any."""
     line = next(part for block in blocks("bash") for part in block.split("&&") if command in part)
     arguments = shlex.split(line)[1:]
-    done = subprocess.run([sys.executable, "-m", "da3jax", *arguments], cwd=place, capture_output=True, text=True, timeout=600)
+    done = subprocess.run([sys.executable, "-m", "da3jax", *arguments, *more], cwd=place, capture_output=True, text=True, timeout=600)
     assert done.returncode == 0, done.stderr
     return done.stdout.splitlines()
 
@@ -52,6 +56,8 @@ def run(command: str, place: pathlib.Path) -> list[str]:
 def test_python_runs(block, place, capsys):
     if "exported/" in blocks("python")[block]:
         assert run("da3jax export", place) == ["exported/forward.stablehlo", "exported/params.npz"]
+    if "my-scenes/" in blocks("python")[block]:
+        assert "my-scenes/0000/truth.npz" in run("da3jax scenes", place, *SMALL)
     exec(compile(blocks("python")[block], f"README, block {block}", "exec"), {})
     if block == 0:
         assert "(2, 378, 504)" in capsys.readouterr().out

@@ -54,6 +54,14 @@ def test_each_other_source_that_is_shown_can_be_taken():
         load_train_config(name, [word for override in overrides for word in shlex.split(override)])
 
 
+@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("data", ["data", "validation.data"])
+def test_each_takes_a_folder_in_the_place_of_its_first_source(name, data):
+    config = load_train_config(name, [f"{data}.sources.0={{type: folder, path: my-scenes}}"])
+    found = config.data if data == "data" else config.validation.data
+    assert found.sources[0] == FolderConfig(path="my-scenes")
+
+
 def test_the_paper_s_schedule_is_what_they_say():
     for size in ("small", "large", "giant"):
         config = load_train_config(f"train/da3_{size}")
