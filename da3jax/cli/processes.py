@@ -13,7 +13,7 @@ Coordinator = Annotated[
     str | None,
     typer.Option(
         metavar="HOST:PORT|auto",
-        help="Run as one of several processes: where process 0 is reached; auto where Cloud TPU or Slurm say it. Process 0 writes.",
+        help="Run as one of several processes: where process 0 is reached; auto where Cloud TPU or Slurm say it. Process 0 speaks for all.",
     ),
 ]
 NumProcesses = Annotated[int | None, number(1, math.inf, "How many processes there are, if --coordinator is HOST:PORT.")]

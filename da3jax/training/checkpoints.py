@@ -112,14 +112,15 @@ class Checkpoints:
     def restore(self, like: Any) -> tuple[int, Any, dict[str, Any]] | None:
         """Step, state and `data_state` of the newest checkpoint that is whole; None where there is none at all.
 
-        Newer ones that are damaged are named in a warning and moved aside, to `broken-STEP-...`.
+        Newer ones that are damaged are named in a warning and moved aside, to `broken-STEP-...`. Of several processes one that cannot read
+        its part ends the run instead.
 
         Args:
             like: pytree of `jax.ShapeDtypeStruct` with shardings, where the state is to lie.
 
         Raises:
             ValueError: the checkpoints hold another state than `like`.
-            OSError: there are checkpoints, and none is whole.
+            OSError: there are checkpoints, and none is whole; or, with several processes, the newest cannot be read.
         """
         steps, broken = sorted(self._manager.all_steps(), reverse=True), []
         for step in steps:
@@ -133,6 +134,11 @@ class Checkpoints:
             try:
                 state = self._manager.restore(step, args=ocp.args.Composite(**{STATE: ocp.args.StandardRestore(like)}))[STATE]
             except Exception as error:
+                if jax.process_count() > 1:  # the others may have read their parts, and go on with this step
+                    raise OSError(
+                        f"the checkpoint of step {step} in {self._folder} cannot be read ({_line(error)}); move that folder away, and the "
+                        f"one before is taken"
+                    ) from error
                 broken.append((step, _line(error)))
                 continue
             found = {name: value.tolist() for name, value in jax.device_get(fingerprints(state)).items()}

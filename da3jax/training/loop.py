@@ -38,6 +38,7 @@ from da3jax.training.starting_point import starting_params
 from da3jax.training.state import TrainState, averaged_params, init_state, state_shardings
 from da3jax.training.step import make_forward, make_loss, make_train_step
 from da3jax.training.validation import make_validation
+from da3jax.types import Params
 from da3jax.weights.safetensors_store import clear_unfinished, is_whole
 
 logger = logging.getLogger(__name__)
@@ -102,16 +103,18 @@ def train(config: TrainConfig, *, report: Report = lambda step, metrics: None) -
         step = int(state.step)
         if step > config.steps:
             raise ValueError(f"the run in {folder} has taken {step} steps, and steps is {config.steps}; it is at least {step}")
-        _remember(config, folder)
-        if (kept := _kept(step, folder)).exists():
-            with np.load(kept) as file:
-                batches.set_state({"next": int(file["next_batch"])})
-        log = stack.enter_context(MetricsLog(folder, resume=step, tensorboard=config.tensorboard)) if first_process else None
+        all_or_none(lambda: _remember(config, folder))
+        if (after := _after_what_was_not_finite(step, folder)) is not None:
+            batches.set_state({"next": after})
+        log = all_or_none(
+            lambda: stack.enter_context(MetricsLog(folder, resume=step, tensorboard=config.tensorboard)) if first_process else None
+        )
         skipped, data_state = 0, batches.get_state()
         began, first = time.perf_counter(), step  # of the steps that are logged next
         for batch, sentences, following in _ready(batches, mesh, config.steps - step):
             state, found = take_step(state, batch)
-            skipped += len(sentences)
+            stops, missed = gathered(np.array([interruption.wanted, len(sentences)])).sum(axis=0)
+            skipped += missed
             for sentence in sentences:
                 logger.warning("skipped: %s", sentence)
             if not found.pop("finite"):
@@ -133,7 +136,6 @@ def train(config: TrainConfig, *, report: Report = lambda step, metrics: None) -
                 looked = validate(averaged_params(state, config.optimizer))
                 _tell(log, "validation", step, looked, report)
                 began += time.perf_counter() - paused
-            stops = bool(gathered(np.array([interruption.wanted])).any())
             if step % config.checkpoint_every == 0 or last or stops or (looked and config.keep_best):
                 named = {f"validation/{name}": value for name, value in looked.items()}
                 checkpoints.save(step, state, data_state, named)
@@ -144,9 +146,7 @@ def train(config: TrainConfig, *, report: Report = lambda step, metrics: None) -
         params = averaged_params(state, config.optimizer)
         params = unstack_layers(params, config.model) if config.stack_layers else params
         whole = jax.jit(lambda params: params, out_shardings=NamedSharding(mesh, PartitionSpec()))(params)
-        if first_process:
-            clear_unfinished(finished)
-            weights.save_pretrained(jax.device_get(whole), config.model, finished)
+        all_or_none(lambda: _write(whole, config, finished) if first_process else None)
         return finished
 
 
@@ -159,6 +159,7 @@ def _ready(batches: Batches, mesh: jax.sharding.Mesh, count: int) -> Iterator[tu
     threads = 1 if jax.default_backend() == "cpu" else min(8, os.cpu_count() or 1)
     made, failure = collections.deque(), None
     with concurrent.futures.ThreadPoolExecutor(threads) as pool:
+        start = pool.submit if jax.process_count() == 1 else _at_once  # several processes start what they run together in one order
         while count or made:
             while count and not failure and len(made) <= threads:
                 try:
@@ -166,12 +167,18 @@ def _ready(batches: Batches, mesh: jax.sharding.Mesh, count: int) -> Iterator[tu
                 except Exception as error:  # whatever it is, the batches before come first
                     failure = error
                 else:
-                    made.append((pool.submit(realise, loaded.batch, batch_sharding(mesh)), loaded.skipped, batches.get_state()))
+                    made.append((start(realise, loaded.batch, batch_sharding(mesh)), loaded.skipped, batches.get_state()))
                     count -= 1
             if not made:
                 raise failure
             batch, *rest = made.popleft()
             yield batch.result(), *rest
+
+
+def _at_once(function: Callable, *arguments: Any) -> concurrent.futures.Future:
+    done = concurrent.futures.Future()
+    done.set_result(function(*arguments))
+    return done
 
 
 def _numbers(found: dict[str, jax.Array]) -> dict[str, float]:
@@ -251,8 +258,23 @@ def _tell(log: MetricsLog | None, stream: str, step: int, metrics: dict[str, flo
     report(step, {f"{stream}/{name}": value for name, value in metrics.items()})
 
 
+def _write(params: Params, config: TrainConfig, folder: pathlib.Path) -> None:
+    clear_unfinished(folder)
+    weights.save_pretrained(jax.device_get(params), config.model, folder)
+
+
 def _kept(step: int, folder: pathlib.Path) -> pathlib.Path:
     return folder / f"not-finite-{step}.npz"
+
+
+def _after_what_was_not_finite(step: int, folder: pathlib.Path) -> int | None:
+    """The number of the batch after the one that `_keep_batch` kept at this step, if it did; the first process looks for all."""
+    following = -1
+    if jax.process_index() == 0 and (path := _kept(step, folder)).exists():
+        with np.load(path) as file:
+            following = int(file["next_batch"])
+    following = int(gathered(np.array([following]))[0, 0])
+    return None if following < 0 else following
 
 
 def _keep_batch(batch: Batch, following: dict[str, int], step: int, values: dict[str, float], folder: pathlib.Path) -> str:

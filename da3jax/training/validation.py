@@ -24,7 +24,7 @@ def make_validation(config: TrainConfig, forward: Forward, mesh: Mesh) -> Callab
     """`params -> metrics`: means over the same scenes each time, at their largest crops, without augmentation and without poses.
 
     `loss` and its terms; `abs_rel`, `delta1` and `rmse` of depth after one median scale a scene; of a metric network as it is, at the
-    canonical focal length; of a relative one after the scale and shift of each view that its losses find, views without one left out.
+    canonical focal length; of a relative one after the scale and shift of each view that its losses find.
     `auc_3` and `auc_30` of the decoded cameras, in percent, where there are some. Scenes without known depth, or without known cameras, do
     not count in what they lack.
 
@@ -54,7 +54,7 @@ def make_validation(config: TrainConfig, forward: Forward, mesh: Mesh) -> Callab
         valid = targets.valid() & jnp.isfinite(truth)
         if units == "relative":
             scale, shift = (x[..., None, None] for x in align_depth(depth, truth, valid, samples=config.losses.align_samples))
-            depth, valid = scale * depth + shift, valid & (scale > 0)
+            depth = scale * depth + shift
         seen = {"depth": depth, "truth": truth, "valid": valid, "cameras": output.extrinsics, "poses": targets.extrinsics}
         return terms, {name: value for name, value in seen.items() if value is not None}
 
