@@ -65,7 +65,7 @@ def test_a_metric_network_is_not_scaled(folder):
 
 
 def test_a_relative_network_is_right_up_to_a_scale_and_a_shift_of_each_view(folder):
-    losses = {"preset": "mono", "weights": {"sky": 0, "normal": 0, "gradient": 0}}
+    losses = {"preset": "mono", "weights": {"sky": 0, "normal": 0, "global_local": 0}, "align_samples": 128}
     shift = jnp.array([5.0, 20.0])[None, :, None, None]
     found = validation_of(folder, lambda depth, poses: (3 * depth + shift, poses), losses)
     np.testing.assert_allclose([found["abs_rel"], found["delta1"]], [0, 1], atol=1e-4)
