@@ -1,7 +1,7 @@
 """`da3jax train CONFIG [key=value …]`."""
 
 import pathlib
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Annotated, Any
 
 import typer
@@ -24,19 +24,25 @@ SHOWN = ("total", "depth", "ray", "camera", "loss", "abs_rel", "auc_30", "learni
 """What a line on the screen has room for; the rest is in the files."""
 
 
-@failures_in_a_sentence()
-def command(
-    config: Config,
-    overrides: Overrides = None,
-    coordinator: Coordinator = None,
-    num_processes: NumProcesses = None,
-    process_id: ProcessId = None,
-) -> None:
-    """Train a network, or go on training it where its checkpoints end."""
-    run(config, overrides or [], {}, speaks=join_processes(coordinator, num_processes, process_id))
+def training_command(help: str, defaults: Mapping[str, Any], *, from_weights: bool = False) -> Callable[..., None]:
+    """A command that trains, as Typer reads it; arguments as `run`."""
+
+    @failures_in_a_sentence()
+    def command(
+        config: Config,
+        overrides: Overrides = None,
+        coordinator: Coordinator = None,
+        num_processes: NumProcesses = None,
+        process_id: ProcessId = None,
+    ) -> None:
+        speaks = join_processes(coordinator, num_processes, process_id)
+        run(config, overrides or [], defaults, speaks=speaks, from_weights=from_weights)
+
+    command.__doc__ = help
+    return command
 
 
-def run(source: str, overrides: list[str], defaults: Mapping[str, Any], *, speaks: bool, from_weights: bool = False) -> None:
+def run(source: str, overrides: list[str], defaults: Mapping[str, Any], *, speaks: bool, from_weights: bool) -> None:
     """Trains, and if it `speaks` prints how it goes and, as the last line, the folder of the weights.
 
     Raises:
@@ -61,3 +67,6 @@ def run(source: str, overrides: list[str], defaults: Mapping[str, Any], *, speak
         say(f"step {step} of {settings.steps}: {', '.join(shown)}")
 
     say(pathlib.Path(train(settings, report=report)))
+
+
+command = training_command("Train a network, or go on training it where its checkpoints end.", {})
