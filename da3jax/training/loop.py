@@ -154,12 +154,13 @@ def _ready(batches: Batches, mesh: jax.sharding.Mesh, count: int) -> Iterator[tu
     """`count` batches on the devices, each with what was skipped for it and from where the data go on after it.
 
     The next ones are made while one is learned from, so that an accelerator need not wait: one of them on a CPU, which has to make them,
-    too. What goes wrong with the data is raised after the batches before.
+    too. Several processes make them between steps instead, for what they run together has one order. What goes wrong with the data is
+    raised after the batches before.
     """
     threads = 1 if jax.default_backend() == "cpu" else min(8, os.cpu_count() or 1)
     made, failure = collections.deque(), None
     with concurrent.futures.ThreadPoolExecutor(threads) as pool:
-        start = pool.submit if jax.process_count() == 1 else _at_once  # several processes start what they run together in one order
+        start = pool.submit if jax.process_count() == 1 else _at_once
         while count or made:
             while count and not failure and len(made) <= threads:
                 try:
