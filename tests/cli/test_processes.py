@@ -131,9 +131,9 @@ def test_a_killed_process_ends_the_other_which_says_so(ends):
             process.kill()
             process.communicate()
     assert running[1 - ends].returncode not in (0, None)
+    # JAX says it in a thread of its own, before or after the sentence of ours.
     if ends == 1:
-        assert "da3jax: error: this process cannot go on with the others" in said
-        assert "Task 1 heartbeat timeout" in said.split("da3jax: error")[1]
-    else:  # JAX sees that at once, and may be the first to say it
+        assert "The following tasks are unhealthy (stopped sending heartbeats):\n1\n" in said
+    else:
         assert "the leader task was preempted/died/restarted unexpectedly" in said
     assert time.monotonic() - began < 120
