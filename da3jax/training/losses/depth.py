@@ -30,12 +30,20 @@ def depth_loss(
 
 
 def relative_depth_loss(depth: jax.Array, target: jax.Array, mask: jax.Array) -> jax.Array:
-    """Mean () over the mask of |D̂ − D| / D, all maps (...): what is near counts as much as what is far.
+    """Mean () over the mask of |s · D̂ − D| / D with the best s for each scene, all maps (B, ...): AbsRel, but for the kind of scale.
 
-    `depth_loss` asks most of what is far, where errors are large. MoGe (arXiv 2410.19115) weighs points by 1 / D for the same reason.
+    `depth_loss` asks most of what is far, where errors are large, and of the scene's scale, which is one number for all pixels. MoGe (arXiv
+    2410.19115) weighs points by 1 / D and aligns them for the same reasons. The scale is a constant for gradients: see
+    `align_least_absolute`.
     """
     depth, target = keep(mask, depth, target)
-    return masked_mean(safe_divide(jnp.abs(depth - target), target), mask)
+    ratio = safe_divide(depth, target)
+    # Σ |s · r − 1| is least where 1 / s is the median of the r that count as much as they are large.
+    ordered = jnp.sort(jnp.maximum(jax.lax.stop_gradient(ratio), 0).reshape(len(ratio), -1), axis=-1)
+    below = jnp.cumsum(ordered, axis=-1)
+    middle = jnp.take_along_axis(ordered, jnp.argmax(below >= below[:, -1:] / 2, axis=-1)[:, None], axis=-1)
+    scale = safe_divide(jnp.ones_like(middle), middle).reshape(-1, *(1,) * (ratio.ndim - 1))
+    return masked_mean(jnp.abs(scale * ratio - 1), mask)
 
 
 def gradient_loss(depth: jax.Array, target: jax.Array, mask: jax.Array, *, scales: int = 4) -> jax.Array:

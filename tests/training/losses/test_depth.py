@@ -29,10 +29,25 @@ def test_depth_loss_is_weighted_by_confidence():
     assert float(found) == pytest.approx((1 + 2 * 3 - 0.2 * np.log(2)) / 2)
 
 
-def test_relative_depth_loss_by_hand_is_the_same_at_any_scale():
-    depth, target, mask = np.float32([[1, 6, 3]]), np.float32([[2, 5, 0]]), np.array([[True, True, False]])
-    assert float(relative_depth_loss(depth, target, mask)) == pytest.approx((1 / 2 + 1 / 5) / 2)
-    assert float(relative_depth_loss(9 * depth, 9 * target, mask)) == pytest.approx((1 / 2 + 1 / 5) / 2)
+def test_relative_depth_loss_by_hand_is_the_same_at_any_scale_of_a_scene():
+    depth, target = np.float32([[1, 6, 3], [1, 1, 1]]), np.float32([[2, 5, 0], [3, 3, 3]])
+    mask = np.array([[True, True, False], [True, False, False]])
+    # ratios 1/2 and 6/5, of which the second becomes 1; the other scene's only one does
+    expected = (1 - (1 / 2) / (6 / 5)) / 3
+    assert float(relative_depth_loss(depth, target, mask)) == pytest.approx(expected)
+    assert float(relative_depth_loss(np.float32([[9], [0.1]]) * depth, 7 * target, mask)) == pytest.approx(expected)
+
+
+def test_no_other_scale_makes_relative_depth_closer():
+    scales = np.linspace(0.2, 3, 2001).reshape(-1, 1, 1)
+    errors = [np.abs(scales * depth / true - 1)[:, mask].mean(axis=1).min() for depth, true, mask in zip(DEPTH, TRUE, MASK, strict=True)]
+    assert float(relative_depth_loss(DEPTH, TRUE, MASK)) == pytest.approx(np.average(errors, weights=MASK.sum(axis=(1, 2))), rel=1e-3)
+
+
+def test_the_gradient_of_relative_depth_is_that_with_its_scale_fixed():
+    target, mask = np.ones((1, 5), np.float32), np.ones((1, 5), bool)
+    gradient = jax.grad(losses.relative_depth_loss)(np.float32([[1, 2, 4, 8, 9]]), target, mask)
+    assert np.delete(gradient[0], 3) == pytest.approx(np.float32([-1, -1, -1, 1]) / 8 / 5)  # half of what the ratios sum up to lies at 8
 
 
 def test_gradient_loss_of_one_scale_by_hand():
@@ -83,7 +98,7 @@ LOSSES = {
 }
 
 
-@pytest.mark.parametrize("loss", LOSSES)
+@pytest.mark.parametrize("loss", [loss for loss in LOSSES if loss != "relative depth"])
 def test_gradients_are_numerical_differences(assert_gradients, loss):
     assert_gradients(lambda depth: LOSSES[loss](depth, jnp.asarray(TRUE, depth.dtype), MASK), DEPTH)
 
