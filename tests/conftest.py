@@ -1,5 +1,6 @@
 """Every test sees eight CPU devices; a silent rank promotion is an error; what one test has compiled, others find in a cache."""
 
+import gc
 import os
 import signal
 import tempfile
@@ -11,11 +12,14 @@ os.environ["XLA_FLAGS"] = " ".join(
         "--xla_force_host_platform_device_count=8",
         "--xla_cpu_collective_call_terminate_timeout_seconds=600",
         "--xla_cpu_use_fusion_emitters=false",  # the former emitters compile in half the time
+        "--xla_cpu_parallel_codegen_split_count=1",  # workers of pytest share the cores already
     )
 )
 
 # A process started in the background may ignore Ctrl-C, and hands that on to those that tests interrupt.
 signal.signal(signal.SIGINT, signal.default_int_handler)
+
+gc.set_threshold(50_000)  # programs that are traced stay: to look through them all again and again was a tenth of the time
 
 if "PYTEST_XDIST_WORKER" not in os.environ:  # workers share that of the process that started them
     _cache = tempfile.TemporaryDirectory(prefix="da3jax-tests-")

@@ -26,7 +26,6 @@ def run_on_a_rendered_scene(options: RunOptions) -> None:
     """
     import jax
 
-    from da3jax.config import PATCH_SIZE
     from da3jax.parallel.processes import all_or_none
     from da3jax.training.scenes import sample_views
 
@@ -35,9 +34,8 @@ def run_on_a_rendered_scene(options: RunOptions) -> None:
     progress = join(options)
     all_or_none(lambda: check_export(options))
     model = load_for(progress, options)
-    side = options.resolution["process_res"] or model.config.process_res
-    shorter = options.resolution["process_res_method"].startswith("lower")  # the side that process-res is of
-    height, width = (max(int(side * share) // PATCH_SIZE, 1) * PATCH_SIZE for share in ((1, 4 / 3) if shorter else (3 / 4, 1)))
+    shorter = options.resolution["process_res_method"].startswith("lower")
+    height, width = picture_size(options.resolution["process_res"] or model.config.process_res, shorter=shorter)
     with progress.step(f"render {VIEWS} views of {width} × {height}"):
         draw = jax.jit(sample_views, static_argnames=("views", "height", "width"))
         truth = jax.device_get(draw(jax.random.key(0), views=VIEWS, height=height, width=width))
@@ -51,6 +49,14 @@ def run_on_a_rendered_scene(options: RunOptions) -> None:
     tell(progress, prediction, written, options, errors=found)
     progress.print(as_table(found))
     show(prediction, options)
+
+
+def picture_size(side: int, *, shorter: bool) -> tuple[int, int]:
+    """Height and width in whole patches, about 3 to 4, of which `side` is the longer or the shorter."""
+    from da3jax.config import PATCH_SIZE
+
+    height, width = (max(int(side * share) // PATCH_SIZE, 1) * PATCH_SIZE for share in ((1, 4 / 3) if shorter else (3 / 4, 1)))
+    return height, width
 
 
 def errors(prediction: Prediction, truth: RenderedViews, *, decoded: bool) -> dict[str, dict[str, float]]:

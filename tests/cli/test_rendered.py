@@ -4,11 +4,10 @@ import re
 import shutil
 
 import numpy as np
-import pytest
 from typer.testing import CliRunner
 
 from da3jax.cli import app
-from da3jax.cli.rendered import as_table, errors
+from da3jax.cli.rendered import as_table, errors, picture_size
 from da3jax.geometry import rays_from_cameras
 from da3jax.training.scenes.render import RenderedViews
 from da3jax.types import Prediction
@@ -18,22 +17,19 @@ def call(*arguments):
     return CliRunner().invoke(app, ["auto", *map(str, arguments)], catch_exceptions=False)
 
 
-@pytest.mark.parametrize(
-    ("options", "shape"),
-    [
-        ((), (4, 84, 112)),
-        (("--process-res", 60), (4, 42, 56)),
-        (("--process-res", 42, "--process-res-method", "lower_bound_resize"), (4, 42, 56)),
-    ],
-)
-def test_without_input_a_scene_is_rendered_at_the_networks_size_or_as_told(tmp_path, options, shape):
-    done = call("--export-dir", tmp_path, "--export-format", "npz", *options)
+def test_without_input_a_scene_is_rendered_at_the_networks_size(tmp_path):
+    done = call("--export-dir", tmp_path, "--export-format", "npz")
     assert done.exit_code == 0, done.stderr
     with np.load(tmp_path / "exports/npz/results.npz") as arrays:
-        assert arrays["depth"].shape == shape
+        assert arrays["depth"].shape == (4, 84, 112)
     assert "da3-tiny is used" in done.stderr
     assert re.search(r"depth, after one scale +AbsRel 0\.\d+", done.stderr)
     assert all(f"cameras by the {part}" in done.stderr for part in ("head", "rays"))
+
+
+def test_pictures_are_three_to_four_and_the_side_that_is_told_is_the_longer_or_the_shorter():
+    assert [picture_size(side, shorter=False) for side in (112, 60, 504, 1)] == [(84, 112), (42, 56), (378, 504), (14, 14)]
+    assert [picture_size(side, shorter=True) for side in (84, 42, 378, 1)] == [(84, 112), (42, 56), (378, 504), (14, 14)]
 
 
 def test_a_network_without_cameras_in_a_folder_of_any_name_has_errors_of_depth_alone(released_dir, tmp_path, monkeypatch):
@@ -41,6 +37,7 @@ def test_a_network_without_cameras_in_a_folder_of_any_name_has_errors_of_depth_a
     monkeypatch.chdir(tmp_path)
     done = call("--export-format", "npz", "--model-dir", "da3-tiny", "--process-res", 56)
     assert done.exit_code == 0, done.stderr
+    assert "render 4 views of 56 × 42" in done.stderr
     assert "da3-tiny is used" not in done.stderr
     assert "AbsRel" in done.stderr
     assert "cameras by" not in done.stderr
