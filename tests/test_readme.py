@@ -52,6 +52,7 @@ def run(command: str, place: pathlib.Path, *more: str) -> list[str]:
     return done.stdout.splitlines()
 
 
+@pytest.mark.integration
 @pytest.mark.parametrize("block", range(len(blocks("python"))))
 def test_python_runs(block, place, capsys):
     if "exported/" in blocks("python")[block]:
@@ -64,6 +65,7 @@ def test_python_runs(block, place, capsys):
         assert (place / "my-weights" / "model.safetensors").is_file()
 
 
+@pytest.mark.integration
 @pytest.mark.parametrize(("room", "block"), [(room, i) for room, page in PAGES.items() for i in range(len(blocks("python", page)))])
 def test_python_of_a_page_runs(room, block, place):
     exec(compile(blocks("python", PAGES[room])[block], f"{room}, block {block}", "exec"), {})
@@ -75,6 +77,7 @@ LINES = [
 LINES += [("", line) for block in blocks("bash") for line in block.splitlines() if line[:12] == "da3jax auto "]
 
 
+@pytest.mark.integration
 @pytest.mark.parametrize(("room", "line"), LINES)
 def test_a_line_of_a_page_runs(room, line, place):
     done = CliRunner().invoke(app, shlex.split(line, comments=True)[1:], catch_exceptions=False)
@@ -95,6 +98,7 @@ def test_the_pages_have_every_command_format_and_option():
     assert all(f"`da3jax {command.name}" in PAGES["cli"] or f"`{command.name}`" in PAGES["cli"] for command in app.registered_commands)
 
 
+@pytest.mark.integration
 @pytest.mark.parametrize(("command", "views"), [("da3jax auto --export-dir", 4), ("da3jax auto photos", 3)])
 def test_the_main_command_writes_what_it_says(place, command, views):
     written = run(command, place)
@@ -103,6 +107,7 @@ def test_the_main_command_writes_what_it_says(place, command, views):
         assert (place / "result" / name).stat().st_size > 0
 
 
+@pytest.mark.integration
 def test_the_plan_is_one_object(place):
     (line,) = run("da3jax plan", place)
     found = json.loads(line)

@@ -4,6 +4,8 @@ Paths of what was written go to stdout, one a line, or one JSON object with `--j
 Exit status 2 for a command line that cannot be meant, 1 for a failure (one sentence, no traceback), 130 for Ctrl-C.
 """
 
+import gc
+
 import typer
 
 from da3jax.cli import auto, colmap, compile, convert, export, finetune, image, images, models, plan, scenes, train, video
@@ -21,4 +23,5 @@ for module in (auto, image, images, video, colmap, compile, plan, export, conver
 
 def main() -> None:
     """Runs the command line in `sys.argv` and exits."""
+    gc.set_threshold(50_000)  # tracing makes many objects that stay, and Python would look through them all again and again
     app()

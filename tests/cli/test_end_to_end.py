@@ -16,6 +16,8 @@ import da3jax
 from da3jax.cli import app
 from da3jax.outputs.manifest import MANIFEST
 
+pytestmark = pytest.mark.integration
+
 
 @pytest.fixture
 def photos(tmp_path):

@@ -13,6 +13,8 @@ from PIL import Image
 
 from da3jax import DepthAnything3
 
+pytestmark = pytest.mark.integration
+
 PROGRAM = """
 import os
 import sys

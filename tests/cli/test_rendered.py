@@ -4,6 +4,7 @@ import re
 import shutil
 
 import numpy as np
+import pytest
 from typer.testing import CliRunner
 
 from da3jax.cli import app
@@ -17,6 +18,7 @@ def call(*arguments):
     return CliRunner().invoke(app, ["auto", *map(str, arguments)], catch_exceptions=False)
 
 
+@pytest.mark.integration
 def test_without_input_a_scene_is_rendered_at_the_networks_size(tmp_path):
     done = call("--export-dir", tmp_path, "--export-format", "npz")
     assert done.exit_code == 0, done.stderr

@@ -12,6 +12,8 @@ from typer.testing import CliRunner
 from da3jax.cli import app
 from da3jax.geometry import matrix_from_quaternion
 
+pytestmark = pytest.mark.integration
+
 SMALL = ("--count", "2", "--views", "3", "--height", "56", "--width", "70")
 
 

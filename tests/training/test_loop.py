@@ -87,9 +87,9 @@ def wait_for(condition, process):
     raise TimeoutError
 
 
-@pytest.mark.parametrize("workers", [pytest.param(0, marks=pytest.mark.slow), 2])
-def test_a_killed_run_goes_on_bit_for_bit(photographs, straight, tmp_path, workers):
-    fields = {"steps": 6, "data": data_of(photographs, workers), "checkpoint_every": 2}
+@pytest.mark.integration
+def test_a_killed_run_goes_on_bit_for_bit(photographs, straight, tmp_path):
+    fields = {"steps": 6, "data": data_of(photographs, workers=2), "checkpoint_every": 2}
     folder = tmp_path / "run"
     process = begin(folder, run(folder, **fields))
     wait_for(lambda: (folder / "checkpoints" / "2").is_dir(), process)
@@ -147,6 +147,7 @@ main()
 """
 
 
+@pytest.mark.integration
 def test_two_processes_learn_what_one_does_and_a_signal_to_one_stops_both(straight, photographs, tmp_path):
     folder = tmp_path / "run"
     config = run(folder, steps=100_000, data=data_of(photographs))
@@ -171,6 +172,7 @@ def test_two_processes_learn_what_one_does_and_a_signal_to_one_stops_both(straig
     assert weights.load(folder / f"weights-{last}")[1] == config.model
 
 
+@pytest.mark.integration
 def test_a_loss_that_is_not_finite_stops_and_leaves_the_batch_and_the_state(straight, photographs, tmp_path):
     params, model = weights.load(straight / "weights-6")
     large = jax.tree.map(lambda leaf: 1e30 * leaf, params)
