@@ -58,8 +58,8 @@ def of_views(batch: Batch, views: int) -> Batch:
 
 
 def measure(predict: Predict, batches: list[Batch], views: int) -> dict[str, float]:
-    """Means over scenes: `abs_rel`, `delta1`, and of each kind of cameras `auc_3` and `auc_30`, behind its name; of the `PAIR` alone the
-    same behind `pair_`.
+    """Means over scenes: `abs_rel`, `delta1`, and of each kind of cameras `auc_3` and `auc_30`, behind its name; `agree_auc_30`, of the
+    cameras of rays beside those of the head; of the `PAIR` alone the same behind `pair_`.
     """
     rows = []
     for batch in batches:
@@ -79,6 +79,8 @@ def _of_scene(scene: dict[str, np.ndarray]) -> dict[str, float]:
         if kind in scene:
             auc = pose_auc(pose_errors(scene[kind], scene["poses"]), (3, 30))
             row |= {f"{kind}_auc_{limit}": value for limit, value in auc.items()}
+    if "head" in scene and "rays" in scene:
+        row["agree_auc_30"] = pose_auc(pose_errors(scene["rays"], scene["head"]), (30,))[30]
     return row
 
 
@@ -136,6 +138,7 @@ COLUMNS = {
     "head_auc_30": "AUC@30",
     "rays_auc_3": "rays AUC@3",
     "rays_auc_30": "AUC@30",
+    "agree_auc_30": "rays by head AUC@30",
     "pair_abs_rel": "the pair: AbsRel",
     "pair_head_auc_30": "head AUC@30",
     "pair_rays_auc_30": "rays AUC@30",

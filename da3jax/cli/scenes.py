@@ -31,7 +31,7 @@ def command(
     there = next((folder for folder in folders if folder.exists()), None)
     if there is not None:
         raise FileExistsError(f"{there} is there already and is not overwritten; name another folder than {out_dir}, or remove it")
-    check_writable(out_dir)
+    check_writable(out_dir, "the folder of scenes")
 
     @jax.jit
     def draw(key):

@@ -35,20 +35,24 @@ def write_bytes(path: pathlib.Path, content: bytes) -> None:
         temp.write_bytes(content)
 
 
-def check_writable(export_dir: str | pathlib.Path) -> None:
-    """Creates the export folder if it is not there and makes sure that files can be written into it; leaves nothing else behind.
+def check_writable(folder: str | pathlib.Path, name: str = "the export folder") -> None:
+    """Creates a folder if it is not there and makes sure that files can be written into it; leaves nothing else behind.
+
+    Args:
+        folder: the path.
+        name: what an error calls it.
 
     Raises:
         OSError: the folder cannot be created or written, or the path is a file.
     """
     try:
-        pathlib.Path(export_dir).mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryFile(dir=export_dir):
+        pathlib.Path(folder).mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=folder):
             pass
     except (FileExistsError, NotADirectoryError) as error:
-        raise OSError(f"the export folder {export_dir} is a file, or lies below one; name a folder, it is created if need be") from error
+        raise OSError(f"{name} {folder} is a file, or lies below one; name a folder, it is created if need be") from error
     except OSError as error:
-        raise OSError(f"the export folder {export_dir} cannot be written: {error.strerror or error}") from error
+        raise OSError(f"{name} {folder} cannot be written: {error.strerror or error}") from error
 
 
 def write_together(files: Mapping[pathlib.Path, bytes]) -> None:

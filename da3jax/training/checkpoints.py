@@ -34,7 +34,7 @@ class Checkpoints:
     Args:
         folder: made if it is not there.
         keep_last: how many of the newest stay; older ones are removed.
-        keep_best: how many more stay for their metrics.
+        keep_best: how many stay for their metrics, be they among the newest or not.
         best: the metric whose least value is best. A step without it, or where it is not a number, is never best.
     """
 

@@ -56,8 +56,9 @@ def train(config: TrainConfig, *, report: Report = lambda step, metrics: None) -
     |----------------------|------------------------------------------------------------------------|
     | `config.yaml`        | the configuration                                                      |
     | `checkpoints/`       | the last and the best states, with a fingerprint of each leaf          |
-    | `train.csv`          | losses, rates, seconds a step, scenes skipped; each `log_every` steps  |
+    | `train.csv`          | losses, rates, seconds a step, scenes skipped since this call began; each `log_every` steps |
     | `validation.csv`     | losses and errors                                                      |
+    | `tensorboard/`       | the same, if `config.tensorboard`                                      |
     | `weights-STEPS/`     | `model.safetensors` and `config.json`, once all steps are taken        |
     | `not-finite-STEP.npz`| the batch on which loss or gradients were not finite, which ends a run; as long as it is there, the run goes |
     |                      | on with the batch after                                                |
@@ -77,12 +78,18 @@ def train(config: TrainConfig, *, report: Report = lambda step, metrics: None) -
         OSError: something cannot be read or written, or another process trains in the folder. What was saved before is still there.
     """
     folder = pathlib.Path(config.folder)
-    check_writable(folder)
+    check_writable(folder, "the folder of the run")
     finished = folder / f"weights-{config.steps}"
     if is_whole(finished):
         logger.info("all %d steps are taken already", config.steps)
+        _say_what_differs(config, folder)
         return finished
     mesh = make_mesh(config.mesh.data, config.mesh.fsdp, config.mesh.view)
+    if batch_parts(mesh) % jax.process_count():
+        raise ValueError(
+            f"mesh.view is {mesh.shape['view']} and leaves {batch_parts(mesh)} groups of devices that take scenes, for "
+            f"{jax.process_count()} processes; a scene's devices are of one process, so mesh.view divides their number in each"
+        )
     with contextlib.ExitStack() as stack:
         first_process = jax.process_index() == 0
         all_or_none(lambda: stack.enter_context(alone_in(folder)) if first_process else None)
@@ -113,11 +120,12 @@ def train(config: TrainConfig, *, report: Report = lambda step, metrics: None) -
         began, first = time.perf_counter(), step  # of the steps that are logged next
         for batch, sentences, following in _ready(batches, mesh, config.steps - step):
             state, found = take_step(state, batch)
+            finite = bool(found.pop("finite"))  # waits for the step, so that a signal during it counts
             stops, missed = gathered(np.array([interruption.wanted, len(sentences)])).sum(axis=0)
             skipped += missed
             for sentence in sentences:
                 logger.warning("skipped: %s", sentence)
-            if not found.pop("finite"):
+            if not finite:
                 checkpoints.save(step, state, data_state, None)
                 checkpoints.wait()
                 raise FloatingPointError(_keep_batch(batch, following, step, _numbers(found), folder))
@@ -154,8 +162,8 @@ def _ready(batches: Batches, mesh: jax.sharding.Mesh, count: int) -> Iterator[tu
     """`count` batches on the devices, each with what was skipped for it and from where the data go on after it.
 
     The next ones are made while one is learned from, so that an accelerator need not wait: one of them on a CPU, which has to make them,
-    too. Several processes make them between steps instead, for what they run together has one order. What goes wrong with the data is
-    raised after the batches before.
+    too; what goes wrong with the data is raised after the batches before. Several processes make them between steps instead, for what they
+    run together has one order.
     """
     threads = 1 if jax.default_backend() == "cpu" else min(8, os.cpu_count() or 1)
     made, failure = collections.deque(), None
@@ -244,13 +252,17 @@ def _prepare(config: TrainConfig, mesh: jax.sharding.Mesh, checkpoints: Checkpoi
 
 def _remember(config: TrainConfig, folder: pathlib.Path) -> None:
     """Writes the configuration beside the run, and says what differs from the one that it was begun with."""
-    path = folder / "config.yaml"
-    if path.exists():
-        for difference in differences(load_train_config(path), config):
-            logger.warning("the run in %s goes on with another configuration: %s", folder, difference)
+    _say_what_differs(config, folder)
     if jax.process_index() == 0:
-        with atomic(path) as temp:
+        with atomic(folder / "config.yaml") as temp:
             save_train_config(config, temp)
+
+
+def _say_what_differs(config: TrainConfig, folder: pathlib.Path) -> None:
+    """Warns of each setting that the run in the folder was begun with another value of."""
+    if (path := folder / "config.yaml").exists():
+        for difference in differences(load_train_config(path), config):
+            logger.warning("the run in %s was begun with another configuration: %s", folder, difference)
 
 
 def _tell(log: MetricsLog | None, stream: str, step: int, metrics: dict[str, float], report: Report) -> None:

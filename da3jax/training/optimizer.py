@@ -46,7 +46,7 @@ class OptimizerConfig:
     learning_rate: float = 2e-4
     """At the peak."""
     warmup_steps: int = 8000
-    """Steps in which the rate grows to its peak; the first is not for nothing."""
+    """Steps in which the rate grows to its peak, the first step's being above 0 already."""
     final_rate: float = 0.1
     """Times the learning rate, at the end of a cosine."""
     algorithm: Literal["adamw", "muon", "sgd"] = "adamw"

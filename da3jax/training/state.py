@@ -33,7 +33,7 @@ class TrainState:
 def init_state(params: Params, optimizer: optax.GradientTransformation, config: OptimizerConfig) -> TrainState:
     """The state before the first step; takes parameters or, under `jax.eval_shape`, their shapes."""
     trainable, _ = split(params, config.freeze)
-    average = None if config.ema is None else jax.tree.map(jnp.copy, trainable)  # a copy: both are given away at the next step
+    average = None if config.ema is None else jax.tree.map(jnp.copy, trainable)  # a copy: both are donated to the next step
     return TrainState(jnp.zeros((), jnp.int32), params, optimizer.init(trainable), average)
 
 

@@ -140,16 +140,14 @@ def make_train_step(
         dealt = jax.tree.map(lambda x: jnp.swapaxes(x.reshape(-1, parts, *x.shape[1:]), 0, 1), batch)
         run = partial(gradients, trainable, frozen)
 
-        def add(total: tuple, some: tuple) -> tuple:
+        def add(total: Params, some: tuple) -> tuple[Params, Metrics]:
             part, key = some
-            found = run(lax.with_sharding_constraint(part, scenes), key, step, teacher)
-            return jax.tree.map(lambda a, b: a + b / parts, total, found), None
+            gradient, metrics = run(lax.with_sharding_constraint(part, scenes), key, step, teacher)
+            return jax.tree.map(lambda a, b: a + b / parts, total, gradient), metrics
 
-        keys = jax.random.split(key, parts)
-        zeros = jax.tree.map(
-            lambda x: jnp.zeros(x.shape, x.dtype), jax.eval_shape(run, jax.tree.map(lambda x: x[0], dealt), key, step, teacher)
-        )
-        return lax.scan(add, zeros, (dealt, keys))[0]
+        zeros = jax.tree.map(jnp.zeros_like, trainable)
+        gradient, metrics = lax.scan(add, zeros, (dealt, jax.random.split(key, parts)))
+        return gradient, {name: (jnp.max if name.endswith("_max") else jnp.mean)(values) for name, values in metrics.items()}
 
     def train_step(state: TrainState, batch: Batch, key: jax.Array, teacher: Any, schedule: Schedule) -> tuple[TrainState, Metrics]:
         rate = schedule.rate(state.step)

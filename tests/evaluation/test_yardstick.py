@@ -43,12 +43,14 @@ def test_the_pair_is_the_same_pictures_whatever_the_number_of_views():
     batch = Batch(np.zeros((*depth.shape, 3), np.float32), Targets(depth, depth > 1.1, extrinsics, np.ones((3, 8, 3, 3), np.float32)))
 
     def blurred(batch):  # of the pair what it says depends on nothing but the pair
-        return {"depth": np.sqrt(batch.targets.depth), "head": batch.targets.extrinsics + np.float32(0.1)}
+        cameras = batch.targets.extrinsics + np.float32(0.1)
+        return {"depth": np.sqrt(batch.targets.depth), "head": cameras, "rays": cameras}
 
     found = [yardstick.measure(blurred, [batch], views) for views in yardstick.CHOSEN]
     assert len({row["abs_rel"] for row in found}) == 3
     assert len({(row["pair_abs_rel"], row["pair_head_auc_30"]) for row in found}) == 1
     assert found[-1]["pair_abs_rel"] == found[-1]["abs_rel"] > 0
+    assert found[0]["head_auc_30"] < found[0]["agree_auc_30"] == 100  # both are wrong alike
 
 
 def test_no_training_draws_its_scenes():

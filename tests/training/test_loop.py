@@ -22,7 +22,7 @@ from da3jax.parallel import make_mesh
 from da3jax.schema import to_dict
 from da3jax.training import loop
 from da3jax.training.data import Loaded
-from da3jax.training.loop import _ready, train
+from da3jax.training.loop import _prepare, _ready, train
 from da3jax.training.one_run import alone_in
 from tests.cli.test_processes import two_processes
 from tests.models.test_outputs import NESTED
@@ -241,7 +241,9 @@ def test_a_finished_run_is_left_as_it_is(straight, photographs, caplog):
     before = (straight / "train.csv").read_text()
     with caplog.at_level(logging.INFO, "da3jax"):
         assert train(run(straight, steps=6, data=data_of(photographs))) == straight / "weights-6"
+        train(run(straight, steps=6, data=data_of(photographs), seed=1))
     assert "all 6 steps are taken already" in caplog.text
+    assert "was begun with another configuration: seed: 0 → 1" in caplog.text
     assert (straight / "train.csv").read_text() == before
 
 
@@ -267,6 +269,38 @@ def test_a_run_that_was_killed_at_its_weights_writes_them(straight, photographs,
     expected, found = (load_file(folder / "weights-6" / "model.safetensors") for folder in (straight, tmp_path / "run"))
     for name in expected:
         np.testing.assert_array_equal(found[name], expected[name], err_msg=name)
+
+
+@pytest.mark.integration
+def test_a_signal_during_a_step_stops_the_run_after_it(straight, photographs, tmp_path, monkeypatch):
+    class Last:
+        """Whether the step was finite, which is known when it ends."""
+
+        def __bool__(self):
+            os.kill(os.getpid(), signal.SIGTERM)
+            return True
+
+    def prepare(*arguments):
+        state, step, validate = _prepare(*arguments)
+
+        def interrupted(state, batch):
+            state, found = step(state, batch)
+            return state, found | {"finite": Last()}
+
+        return state, interrupted, validate
+
+    monkeypatch.setattr(loop, "_prepare", prepare)
+    with pytest.raises(KeyboardInterrupt, match="interrupted after step 1, which is saved; the same command goes on from there"):
+        train(run(tmp_path / "run", steps=6, data=data_of(photographs)))
+    assert (tmp_path / "run" / "checkpoints" / "1").is_dir()
+
+
+def test_views_over_devices_of_several_processes_are_refused(photographs, tmp_path, monkeypatch):
+    monkeypatch.setattr(jax, "process_count", lambda: 2)
+    with pytest.raises(
+        ValueError, match=r"mesh.view is 8 and leaves 1 groups of devices that take scenes, for 2 processes; a scene's devices are of one"
+    ):
+        train(run(tmp_path / "run", data=data_of(photographs), mesh={"data": 1, "view": 8}))
 
 
 def test_fewer_steps_than_were_taken_are_refused(straight, photographs, tmp_path):

@@ -102,6 +102,7 @@ def test_parts_of_a_batch_add_up_to_it(make_run, scenes):
     # Every scene has as many pixels that count, so that the mean of means is the mean.
     np.testing.assert_allclose(found["total"], expected["total"], rtol=1e-5)
     np.testing.assert_allclose(found["gradient_norm"], expected["gradient_norm"], rtol=1e-4)
+    np.testing.assert_allclose(found["depth_conf_max"], expected["depth_conf_max"], rtol=1e-5)
     jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-6), parts.state.params, whole.state.params)
     # Without poses nobody asks the camera encoder.
     jax.tree.map(np.testing.assert_array_equal, whole.state.params["camera_encoder"], params_of(whole.config.model)["camera_encoder"])

@@ -27,7 +27,8 @@ def attention_loss(queries: jax.Array, keys: jax.Array, truth: NormalizedTargets
             f"queries have shape {queries.shape}; for these targets it is (scenes, {views}, {1 + count}, {heads} or more heads, channels)"
         )
     q, k = queries[:, :, 1:, :heads], keys[..., :heads, :]
-    logits = jnp.einsum("bsnhd,btmhd->bsnhtm", q, k) / jnp.sqrt(q.shape[-1])
+    wide = jnp.promote_types(q.dtype, jnp.float32)  # of bfloat16, sums over all tokens would keep two digits
+    logits = jnp.einsum("bsnhd,btmhd->bsnhtm", q, k, preferred_element_type=wide) / jnp.sqrt(q.shape[-1])
     spread = jax.nn.logsumexp(logits, axis=(-2, -1))
     seen_by = seen.reshape(*seen.shape[:3], count).sum(axis=2)  # (B, S, N)
     right = patches.reshape(*seen.shape[:3], count, count) / jnp.maximum(seen_by, 1)[:, :, None, :, None]

@@ -148,7 +148,9 @@ class LossConfig:
 
 
 _TEACHER = LossConfig(
-    LossWeights(depth=0, ray=0, point=0, camera=0, gradient=0.5, global_local=1, normal=1, sky=1, objects=1), units="relative"
+    LossWeights(depth=0, ray=0, point=0, camera=0, gradient=0.5, global_local=1, normal=1, sky=1, objects=1),
+    units="relative",
+    teacher_from=0,  # by synthetic truth alone where it is the teacher that is trained, by a teacher from the first step on where mono is
 )
 
 LOSSES: Mapping[str, LossConfig] = types.MappingProxyType(

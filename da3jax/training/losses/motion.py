@@ -1,4 +1,4 @@
-"""Which way cameras went, however far: what losses in units of the scene's points hardly see of those that moved a little way only."""
+"""In which direction cameras moved, however far: losses in units of the scene's points hardly see that of cameras that moved little."""
 
 from __future__ import annotations
 
@@ -13,21 +13,20 @@ LEAST = 0.03
 
 
 def motion_loss(pose_enc: jax.Array, ray: jax.Array, target: jax.Array, mask: jax.Array) -> jax.Array:
-    """Mean () over views after the first of how far off the way is that they went from it, by pose encodings (B, S, 9) and by rays
-    (B, S, h, w, 6), whose origins' mean counts.
+    """Mean () distance between the direction in which each view after the first lies from it and the true one: 0 to 2, opposite.
 
-    A way is a motion at length one, of motions shorter than `LEAST` their share of that: the distance of two is 2 where they are opposite.
-    Target (B, S, 9) are pose encodings, the mask (B, S) the views that count. The camera and ray losses of the paper compare in units of
-    the scene's points, where an error of a hundredth is small, and is all there is between one way and another of cameras that moved by a
-    hundredth. Ours; not of the paper.
+    The mean of two: by the translations of pose encodings (B, S, 9), and by the mean origins of rays (B, S, h, w, 6). Target (B, S, 9) are
+    pose encodings, the mask (B, S) the views that count. Directions are of length one, or shorter where the motion is shorter than `LEAST`.
+    The camera and ray losses of the paper compare translations in units of the scene's points: of a camera that moved by a hundredth, an
+    error of a hundredth is small, and may be the opposite direction. Ours; not of the paper.
     """
     pose_enc, ray, target = keep(mask, pose_enc, ray, target)
-    way = _way(target[:, 1:, :3])
-    by_head = safe_norm(_way(pose_enc[:, 1:, :3]) - way)
-    by_rays = safe_norm(_way(jnp.mean(ray[:, 1:, ..., 3:], axis=(2, 3))) - way)
+    truth = _direction(target[:, 1:, :3])
+    by_head = safe_norm(_direction(pose_enc[:, 1:, :3]) - truth)
+    by_rays = safe_norm(_direction(jnp.mean(ray[:, 1:, ..., 3:], axis=(2, 3))) - truth)
     return masked_mean((by_head + by_rays) / 2, mask[:, 1:])
 
 
-def _way(motion: jax.Array) -> jax.Array:
-    """Motions (..., 3) at length one, shorter ones than `LEAST` in units of it."""
+def _direction(motion: jax.Array) -> jax.Array:
+    """Motions (..., 3) at length one; those shorter than `LEAST`, in units of it."""
     return motion / jnp.maximum(safe_norm(motion, keepdims=True), LEAST)

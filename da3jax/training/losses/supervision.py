@@ -40,9 +40,10 @@ def supervise(
     """The targets with the depth that this step is taught.
 
     From step `config.teacher_from` on it is the teacher's (B, S, H, W), aligned to each view's ground truth; a view keeps its ground truth
-    with probability `config.ground_truth_probability`. Sky and background stay excluded by the targets' own masks. Nothing is aligned
-    before that step. Where units are `relative`, views of which nothing is known are taught the teacher's depth as it is and, if targets
-    have a sky, its `sky` (B, S, H, W), 0 or 1. Source: Depth Anything 3, sections 3.4 and 4.2 to 4.4.
+    with probability `config.ground_truth_probability`. Known sky stays excluded by the targets' own, and where it is not known by what the
+    teacher takes for `sky` (B, S, H, W), 0 or 1. Nothing is aligned before that step. Where units are `relative`, views of which nothing is
+    known are taught the teacher's depth as it is and, if targets have a sky, its sky.
+    Source: Depth Anything 3, sections 3.4 and 4.2 to 4.4.
 
     Raises:
         ValueError: the teacher's depth or sky has another shape than the targets' depth, or the targets do not fit together.
@@ -51,9 +52,12 @@ def supervise(
     shape = jnp.shape(targets.depth)
     for name, given in (("depth", teacher), ("sky", sky)):
         if given is not None and jnp.shape(given) != shape:
-            raise ValueError(f"the teacher's {name} has shape {jnp.shape(given)}; the targets' depth has {shape}, and so has it")
+            raise ValueError(f"the teacher's {name} has shape {jnp.shape(given)}; it is that of the targets' depth, {shape}")
     depth, mask = jnp.asarray(targets.depth), jnp.asarray(targets.mask)
     teacher = jnp.asarray(teacher, depth.dtype)
+    looks_like_sky = jnp.zeros((), bool) if sky is None else sky >= 0.5
+    if targets.sky is not None:
+        looks_like_sky &= jnp.isnan(targets.sky)
     unlabelled = ~jnp.any(targets.valid(), axis=(-2, -1), keepdims=True) & (config.units == "relative")
     if targets.sky is not None:
         unlabelled &= jnp.all(jnp.isnan(targets.sky), axis=(-2, -1), keepdims=True)
@@ -65,8 +69,9 @@ def supervise(
         for_fit, for_draw = jax.random.split(key)
         aligned, known = align_teacher(teacher, depth, targets.valid(), for_fit)
         stays = jax.random.bernoulli(for_draw, float(config.ground_truth_probability), depth.shape[:2])[..., None, None]
-        known = jnp.where(unlabelled, jnp.isfinite(teacher) & (teacher > 0), jnp.where(stays, mask, known))
-        return jnp.where(unlabelled, teacher, jnp.where(stays, depth, aligned)), known
+        known = jnp.where(unlabelled, jnp.isfinite(teacher) & (teacher > 0), known) & ~looks_like_sky
+        stays &= ~unlabelled
+        return jnp.where(unlabelled, teacher, jnp.where(stays, depth, aligned)), jnp.where(stays, mask, known)
 
     depth, mask = jax.lax.cond(step >= config.teacher_from, from_teacher, lambda: (depth, mask))
     return dataclasses.replace(targets, depth=depth, mask=mask)

@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 
 from da3jax.training.scenes.numbers import Numbers
-from da3jax.training.scenes.scene import BACKDROP, CEILING, FLOOR, GROUND, SKY, SURFACES, Light, Materials, Room
+from da3jax.training.scenes.scene import BACKDROP, CEILING, FLOOR, GROUND, SKY, SURFACES, WALL, Light, Materials, Room
 from da3jax.training.scenes.texture import NOISE, PLAIN
 
 _SHARES = (0.2, 0.26, 0.17, 0.09, 0.14, 0.14)
@@ -46,10 +46,9 @@ def sample_materials(numbers: Numbers, indoor: jax.Array, size: jax.Array) -> Ma
 
 def _surroundings(numbers: Numbers, materials: Materials, indoor: jax.Array, size: jax.Array) -> Materials:
     """Walls alike but for their offsets and, sometimes, one; a pale ceiling; ground, hills and sky in their own ranges."""
-    first, second = materials.first, materials.second
-    accent = jnp.where(numbers.chance(0.4), numbers.whole(3, 7), 0)
+    accent = jnp.where(numbers.chance(0.4), numbers.whole(WALL, CEILING), 0)
     source = jnp.arange(SURFACES)
-    source = jnp.where((source > 3) & (source < 7) & (source != accent), 3, source)
+    source = jnp.where((source > WALL) & (source < CEILING) & (source != accent), WALL, source)
     offset = materials.offset
     materials = jax.tree.map(lambda x: x[source], materials)
     first, second = materials.first, materials.second

@@ -34,6 +34,13 @@ def test_by_hand():
     assert float(attention_loss(q, k, given, heads=2)) == pytest.approx(expected / count, rel=1e-5)
 
 
+def test_products_are_summed_in_float32_whatever_the_network_computes_in():
+    given = truth(*wall(shift=5))
+    half = tuple((8 * x).astype(jnp.bfloat16) for x in looks())
+    expected = attention_loss(*(x.astype(jnp.float32) for x in half), given, heads=3)
+    assert float(attention_loss(*half, given, heads=3)) == pytest.approx(float(expected), rel=1e-6)
+
+
 def test_heads_that_are_not_taught_look_where_they_like():
     given = truth(*wall())
     (q, k), (other, _) = looks(), looks()

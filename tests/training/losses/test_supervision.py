@@ -98,7 +98,20 @@ def test_views_of_which_nothing_is_known_are_taught_the_teacher_s_depth_and_sky_
     np.testing.assert_array_equal(found.sky[0, 1], sky_of_teacher[0, 1])
     np.testing.assert_allclose(found.depth[1], TRUE[1], rtol=1e-4)
     np.testing.assert_array_equal(found.sky[1], 0)
-    assert np.asarray(found.mask).all()
+    np.testing.assert_array_equal(found.mask[0, 1], sky_of_teacher[0, 1] < 0.5)
+    assert np.asarray(found.mask[1]).all()
+
+
+@pytest.mark.parametrize("known", ["nothing", "of the left half"])
+def test_where_sky_is_not_known_the_teacher_s_is_not_taught(known):
+    sky = None if known == "nothing" else np.broadcast_to(np.where(np.arange(7) < 3, 0, np.nan).astype(np.float32), SHAPE)
+    sky_of_teacher = np.broadcast_to(np.arange(6)[:, None] < 2, SHAPE).astype(np.float32)
+    targets, config = dataclasses.replace(TARGETS, sky=sky), LossConfig(teacher_from=5)
+    before, found = (
+        quick_jit(functools.partial(supervise, config=config))(targets, TEACHER, step, KEY, sky=sky_of_teacher) for step in (4, 5)
+    )
+    np.testing.assert_array_equal(before.mask, SPARSE)
+    np.testing.assert_array_equal(found.mask, (sky_of_teacher == 0) | (sky == 0 if known != "nothing" else False))
 
 
 def test_views_keep_their_ground_truth_with_the_probability_asked_for():
@@ -113,7 +126,7 @@ def test_views_keep_their_ground_truth_with_the_probability_asked_for():
 
 
 def test_a_teacher_of_another_shape_is_refused():
-    wanted = r"has shape \(2, 8, 6, 6\); the targets' depth has \(2, 8, 6, 7\), and so has it"
+    wanted = r"has shape \(2, 8, 6, 6\); it is that of the targets' depth, \(2, 8, 6, 7\)"
     with pytest.raises(ValueError, match=f"the teacher's depth {wanted}"):
         supervise(TARGETS, TEACHER[..., 1:], 0, KEY, LossConfig())
     with pytest.raises(ValueError, match=f"the teacher's sky {wanted}"):
