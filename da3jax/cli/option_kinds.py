@@ -10,13 +10,13 @@ from da3jax.schema import one_of
 
 
 def checked(check: Callable[[Any], None]) -> Callable[[Any], Any]:
-    """An option's callback: what `check` refuses is a usage error, be it a value or for want of an extra."""
+    """An option's callback: what `check` refuses is a usage error, be it a value, a file that cannot be read, or for want of an extra."""
 
     def callback(value: Any) -> Any:
         try:
             if value is not None:
                 check(value)
-        except (ValueError, ModuleNotFoundError) as error:
+        except (ValueError, OSError, ModuleNotFoundError) as error:
             raise typer.BadParameter(str(error)) from error
         return value
 

@@ -77,6 +77,8 @@ def read_with_size(
     elif isinstance(source, np.ndarray):
         pixels = _from_array(source, name)
     elif isinstance(source, Image.Image):
+        if 0 in source.size:
+            raise ValueError(f"{name} is a PIL image of {source.width} × {source.height} pixels; an image has one at least")
         with _CALLERS_IMAGES, quiet():
             pixels = _upright(_from_pil(source, name), source)
     elif isinstance(source, str | pathlib.Path):

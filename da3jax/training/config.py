@@ -217,4 +217,6 @@ def _put(place: Any, names: list[str], value: Any, key: str) -> Any:
         return [_put(item, rest, value, key) if i == int(first) else item for i, item in enumerate(place)]
     if isinstance(place, str):  # a preset's name, of which something is to be another
         place = {"preset": place}
+    if not isinstance(place, Mapping | None):
+        raise ValueError(f"{key} goes on behind a value, {place!r}, that has no keys")
     return {**(place or {}), first: _put((place or {}).get(first), rest, value, key)}

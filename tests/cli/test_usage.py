@@ -188,6 +188,16 @@ def test_auto_refuses_what_it_cannot_take(tmp_path, monkeypatch, name):
     assert f"{name} is " in error
 
 
+def test_a_folder_that_may_not_be_looked_into_is_refused(tmp_path, monkeypatch):
+    def refuse(path):
+        raise PermissionError(13, "Permission denied", str(path / "images"))
+
+    monkeypatch.setattr("da3jax.inputs.detect.kind", refuse)
+    status, error = status_and_error("auto", tmp_path)
+    assert status == 2
+    assert "Permission denied" in error
+
+
 @pytest.mark.parametrize("command", ["image", "images"])
 def test_image_wants_a_file_and_images_a_folder(photo, command):
     path = photo.parent if command == "image" else photo

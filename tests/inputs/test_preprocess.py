@@ -291,6 +291,7 @@ def test_options_out_of_range_are_refused(options, message):
     [
         ([], "there are no images; preprocess needs at least one"),
         (None, "image 0 is of type NoneType; an image is a path, a PIL image or a numpy array"),
+        (Image.new("RGB", (0, 7)), "image 0 is a PIL image of 0 × 7 pixels; an image has one at least"),
         ([_pattern(28, 28), _pattern(28, 28) / 255], "image 1 is an array of float64; an image is uint8"),
     ],
 )

@@ -68,6 +68,7 @@ def test_differences_are_named():
         ("steps", "'steps' is no override; one is key=value, such as steps=100"),
         ("steps=[", r"the value of 'steps=\[' is not YAML"),
         ("data.sources.3.weight=1", "data.sources.3.weight has '3' where the configuration has a list; it is a number from 0 to 0"),
+        ("steps.x=1", r"steps.x goes on behind a value, \d+, that has no keys"),
         ("data.sources.0.type=folders", "data.sources.0..type 'folders' is unknown; .* did you mean 'folder'"),
         ("losses.preset=teachers", "losses.preset 'teachers' is unknown; .* did you mean 'teacher'"),
         ("model=da3-tall", "preset 'da3-tall' is unknown; .* did you mean"),
