@@ -54,7 +54,7 @@ def in_parts(function: Callable, *arrays: jax.Array) -> Any:
 
 def nearest(scene: Scene, origin: Vector, direction: Vector) -> tuple[jax.Array, jax.Array]:
     """The t at which one ray ends, and at what surface; infinity in the sky."""
-    t, solid = nearest_solid(scene.solids, origin, direction, jnp.zeros_like(direction[0]))
+    t, solid = nearest_solid(scene.solids, origin, direction)
     surface = jnp.where(solid >= 0, SOLID + solid, SKY)
     ground, border = ground_entry(scene.terrain, origin, direction), leave_circle(scene.backdrop.radius, origin, direction)
     ground = jnp.where(ground < border, ground, jnp.inf)  # the world ends there

@@ -56,7 +56,7 @@ def _light_of(scene: Scene, point: Vector, normal: Vector, view: Vector, surface
     facing = jnp.maximum(dot(normal, towards), 0)
     # Starts off the surface, which would shadow itself by rounding; of a solid the exit is not seen, so this may be little.
     start = tuple(p + 2e-3 * scene.size * n for p, n in zip(point, normal, strict=True))
-    blocker, _ = nearest_solid(scene.solids, start, path, jnp.zeros_like(square))
+    blocker, _ = nearest_solid(scene.solids, start, path)
     lit = (blocker > jnp.where(light.sun, jnp.inf, 1.0)) | jnp.isinf(blocker)
     falloff = jnp.where(light.sun, 1, 2 / (1 + square / (light.reach * light.reach)))
     amount = jnp.where(lit, falloff, 0)

@@ -13,24 +13,24 @@ _NEVER = jnp.inf
 _TINY = 1e-12
 
 
-def nearest_solid(solids: Solids, origin: Vector, direction: Vector, start: jax.Array) -> tuple[jax.Array, jax.Array]:
-    """The least t ≥ `start`, at which origin + t · direction enters a solid, and which solid; infinity and −1 for none.
+def nearest_solid(solids: Solids, origin: Vector, direction: Vector) -> tuple[jax.Array, jax.Array]:
+    """The least t ≥ 0 at which origin + t · direction enters a solid, and which solid; infinity and −1 for none.
 
     A solid that the ray starts in is not seen.
     """
     t, index = jnp.full_like(direction[0], _NEVER), jnp.full_like(direction[0], -1, jnp.int32)
     for first, last, entry in ((0, BOXES, _box), (BOXES, BOXES + SPHERES, _sphere), (BOXES + SPHERES, None, _cylinder)):
         group = jax.tree.map(lambda x, first=first, last=last: x[first:last], solids)
-        t, index = _scan(entry, group, first, origin, direction, start, (t, index))
+        t, index = _scan(entry, group, first, origin, direction, (t, index))
     return t, index
 
 
-def _scan(entry: Callable, group: Solids, first: int, origin: Vector, direction: Vector, start: jax.Array, best: tuple) -> tuple:
+def _scan(entry: Callable, group: Solids, first: int, origin: Vector, direction: Vector, best: tuple) -> tuple:
     def body(best: tuple, item: tuple) -> tuple:
         number, centre, to_own = item
         own = times(to_own, tuple(o - c for o, c in zip(origin, columns(centre), strict=True))), times(to_own, direction)
         t = entry(*own)
-        nearer = (t >= start) & (t < best[0])
+        nearer = (t >= 0) & (t < best[0])
         return (jnp.where(nearer, t, best[0]), jnp.where(nearer, number, best[1])), None
 
     to_own = jnp.swapaxes(group.rotation, -1, -2) / group.half[..., None]

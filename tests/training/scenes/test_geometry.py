@@ -22,7 +22,7 @@ def hit(kind, origin, direction, half=(1.0, 1, 1), centre=(0.0, 0, 0), rotation=
         half=jnp.ones((count, 3)).at[number].set(jnp.array(half)),
         rotation=jnp.broadcast_to(jnp.eye(3), (count, 3, 3)).at[number].set(jnp.eye(3) if rotation is None else jnp.array(rotation)),
     )
-    t, index = nearest_solid(solids, *(tuple(map(jnp.float32, x)) for x in (origin, direction)), jnp.float32(0))
+    t, index = nearest_solid(solids, *(tuple(map(jnp.float32, x)) for x in (origin, direction)))
     return float(t), int(index) == number
 
 
