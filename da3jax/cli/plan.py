@@ -15,7 +15,6 @@ from da3jax.cli.progress import Progress
 GIB = 2**30
 
 
-@failures_in_a_sentence()
 def command(
     model: Annotated[str, typer.Argument(help="Variant (da3-giant), hub id, folder or YAML file; weights are not needed.")],
     views: Annotated[int, number(1, math.inf, "How many images of one scene.")],
@@ -31,35 +30,36 @@ def command(
     dtype: Dtype = None,
 ) -> None:
     """Say what inference on devices that need not be here would take: memory, the most views, FLOPs."""
-    import jax
+    with failures_in_a_sentence(as_json=as_json):
+        import jax
 
-    from da3jax.planner import find_topology, plan
+        from da3jax.planner import find_topology, plan
 
-    jax.config.update("jax_platforms", "cpu")  # accelerators that are here are left alone
-    where = find_topology(topology)
-    with Progress().step(f"plan {views} view{'s' * (views > 1)} of {width} × {height} on {topology}"):
-        found = plan(
-            model,
-            views,
-            height,
-            width,
-            topology,
-            dtype=dtype,
-            bucket_views=bucket_views,
-            usable_bytes=None if usable_gib is None else int(usable_gib * GIB),
-            search=search,
-        )
-    if as_json:
-        typer.echo(json.dumps({"topology": topology} | dataclasses.asdict(found) | {"fits": found.fits}))
-        return
-    usable, target = f"{found.usable_bytes_per_device / GIB:.2f} GiB", where.target
-    if usable_gib is None:
-        usable += f" ({target.memory() / GIB:.2f} GiB less what is for {target.reserved_for})"
-    lines = {
-        "peak memory a device": f"{found.peak_bytes_per_device / GIB:.2f} GiB of {usable}",
-        "fits": "yes" if found.fits else "no",
-        **({} if found.max_views is None else {"most views that fit": f"{found.max_views}"}),
-        "FLOPs": f"{found.flops:.3g}" + (f", {found.flops / found.devices:.3g} a device" if found.devices > 1 else ""),
-    }
-    for name, value in lines.items():
-        typer.echo(f"{name}: {value}")
+        jax.config.update("jax_platforms", "cpu")  # accelerators that are here are left alone
+        where = find_topology(topology)
+        with Progress().step(f"plan {views} view{'s' * (views > 1)} of {width} × {height} on {topology}"):
+            found = plan(
+                model,
+                views,
+                height,
+                width,
+                topology,
+                dtype=dtype,
+                bucket_views=bucket_views,
+                usable_bytes=None if usable_gib is None else int(usable_gib * GIB),
+                search=search,
+            )
+        if as_json:
+            typer.echo(json.dumps({"topology": topology} | dataclasses.asdict(found) | {"fits": found.fits}))
+            return
+        usable, target = f"{found.usable_bytes_per_device / GIB:.2f} GiB", where.target
+        if usable_gib is None:
+            usable += f" ({target.memory() / GIB:.2f} GiB less what is for {target.reserved_for})"
+        lines = {
+            "peak memory a device": f"{found.peak_bytes_per_device / GIB:.2f} GiB of {usable}",
+            "fits": "yes" if found.fits else "no",
+            **({} if found.max_views is None else {"most views that fit": f"{found.max_views}"}),
+            "FLOPs": f"{found.flops:.3g}" + (f", {found.flops / found.devices:.3g} a device" if found.devices > 1 else ""),
+        }
+        for name, value in lines.items():
+            typer.echo(f"{name}: {value}")

@@ -20,19 +20,37 @@ NumProcesses = Annotated[int | None, number(1, math.inf, "How many processes the
 ProcessId = Annotated[int | None, number(0, math.inf, "Which of them this is, from 0.")]
 
 
-def join_processes(coordinator: str | None, num_processes: int | None, process_id: int | None) -> bool:
+def join_processes(coordinator: str | None, num_processes: int | None, process_id: int | None, device: str | None = None) -> bool:
     """Makes this process one of several, if the options say so, before anything else of JAX; returns whether it is the first, which speaks.
 
     Raises:
-        ValueError, ConnectionError: as `da3jax.parallel.initialize`, or a number or an id without a coordinator.
+        ValueError, ConnectionError: as `da3jax.parallel.initialize` and `use`, or a number or an id without a coordinator.
     """
-    if coordinator is None:
-        if num_processes is not None or process_id is not None:
-            raise ValueError("--num-processes and --process-id go with --coordinator, HOST:PORT of process 0")
-        return True
     import jax
 
     from da3jax.parallel import initialize
 
-    initialize(coordinator, num_processes, process_id)
-    return jax.process_index() == 0
+    if coordinator is not None:
+        initialize(coordinator, num_processes, process_id)
+    elif num_processes is not None or process_id is not None:
+        raise ValueError("--num-processes and --process-id go with --coordinator, HOST:PORT of process 0")
+    use(device)  # before anything asks JAX for its devices, for what it says then stays
+    return coordinator is None or jax.process_index() == 0
+
+
+def use(device: str | None) -> None:
+    """Makes JAX run the network on devices of that kind.
+
+    Raises:
+        ValueError: there are none.
+    """
+    if device is None:
+        return
+    import jax
+
+    platform = "gpu" if device == "cuda" else device
+    try:
+        jax.devices(platform)
+    except RuntimeError as error:
+        raise ValueError(f"--device is {device}, and JAX finds none here; it finds {jax.default_backend()}") from error
+    jax.config.update("jax_platform_name", platform)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import json
+import os
 import pathlib
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
@@ -11,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import typer
 
+from da3jax.cli.failures import failures_in_a_sentence
 from da3jax.cli.options import RunOptions, feature_layers, wants_gaussians
 from da3jax.cli.processes import join_processes
 from da3jax.cli.progress import Progress
@@ -31,29 +33,10 @@ def join(options: RunOptions) -> Progress:
     """Makes this process one of several, if the options say so; returns where it says how it goes on: the first alone does.
 
     Raises:
-        ValueError, ConnectionError: as `join_processes` and `use`.
+        ValueError, ConnectionError: as `join_processes`.
     """
-    speaks = join_processes(options.coordinator, options.num_processes, options.process_id)
-    use(options.device)
+    speaks = join_processes(options.coordinator, options.num_processes, options.process_id, options.device)
     return Progress(quiet=options.quiet or not speaks)
-
-
-def use(device: str | None) -> None:
-    """Makes JAX run the network on devices of that kind.
-
-    Raises:
-        ValueError: there are none.
-    """
-    if device is None:
-        return
-    import jax
-
-    platform = "gpu" if device == "cuda" else device
-    try:
-        jax.devices(platform)
-    except RuntimeError as error:
-        raise ValueError(f"--device is {device}, and JAX finds none here; it finds {jax.default_backend()}") from error
-    jax.config.update("jax_platform_name", platform)
 
 
 def load(
@@ -67,10 +50,10 @@ def load(
     from da3jax.weights import hub
 
     resolve = functools.partial(hub.resolve, progress=progress.is_terminal and not progress.quiet)
-    folder = resolve(source, revision=revision)
+    folder = all_or_none(lambda: resolve(source, revision=revision))
     if folder == hub.PACKAGED_FOLDER:
         progress.say(_NOT_FOR_REAL_WORK)
-    metric = None if metric_model is None else resolve(metric_model)
+    metric = None if metric_model is None else all_or_none(lambda: resolve(metric_model))
     with progress.step(f"load {source}" + (f" and {metric_model}" if metric else "")):
         if devices is None and jax.process_count() > 1:
             devices = jax.device_count()
@@ -87,7 +70,7 @@ def check_export(options: RunOptions, images: Sequence[ImageLike] = ()) -> None:
     """Makes sure, before the network takes its time, that what comes out of the images can be written and shown.
 
     Raises:
-        OSError: the process that writes cannot do so.
+        OSError: the process that writes cannot do so, or cannot listen where it should show it.
         ValueError: it would write over an image or a model of other origin, or remove what images are read from.
         ModuleNotFoundError: it cannot show what it should.
     """
@@ -107,6 +90,7 @@ def check_export(options: RunOptions, images: Sequence[ImageLike] = ()) -> None:
         check_writable(options.export_dir)
         if options.view:
             import_viser()
+            _check_host(options.view_host)
 
 
 def outputs_for(export_format: str, config: Config, also: Sequence[str] = ()) -> list[str]:
@@ -141,6 +125,7 @@ def run(
     import jax
 
     from da3jax import to_metres
+    from da3jax.inference.own_views import check_same_images
     from da3jax.inputs.aruco import check_markers
     from da3jax.outputs import check_formats, check_placed
     from da3jax.parallel.processes import all_or_none
@@ -149,6 +134,7 @@ def run(
     if options.independent and extrinsics is not None:
         extrinsics = None
         progress.say("--independent images have no common world: of the known cameras only the intrinsics are used")
+    check_same_images(images)
     all_or_none(lambda: check_export(options, images))
     if options.aruco_size is not None:
         if options.independent and len(images) > 1:
@@ -193,17 +179,20 @@ def infer(
 
 
 def write(progress: Progress, prediction: Prediction, images: Sequence[ImageLike], options: RunOptions) -> list[pathlib.Path]:
-    """Writes the exports; with `--auto-cleanup` what earlier runs wrote goes then."""
+    """Writes the exports, each of which is on the list of ours before the next; with `--auto-cleanup` what earlier runs wrote goes then."""
     from da3jax.inputs import lazy_images
-    from da3jax.outputs import export
+    from da3jax.outputs import export_each
     from da3jax.outputs.manifest import record, remove_earlier
 
+    written, given = [], {"images": lazy_images(images), **options.export_options}
     with progress.step(f"write {options.export_format}"):
-        written = export(prediction, options.export_format, options.export_dir, images=lazy_images(images), **options.export_options)
+        for files in export_each(prediction, options.export_format, options.export_dir, **given):
+            record(options.export_dir, files)
+            written += files
         if options.auto_cleanup:
             removed = remove_earlier(options.export_dir, written)
+            record(options.export_dir, [])  # forgets them
             progress.say(f"{len(removed)} file{'s' * (len(removed) != 1)} of earlier runs removed")
-        record(options.export_dir, written)
     return written
 
 
@@ -225,18 +214,32 @@ def tell(progress: Progress, prediction: Prediction, written: Sequence[pathlib.P
         typer.echo(json.dumps(summary))
     elif not options.quiet:
         for path in written:
-            typer.echo(path)
+            typer.echo(os.fsencode(path))  # its bytes, which need not be text
 
 
 def show(prediction: Prediction, options: RunOptions) -> None:
-    """With `--view`, a page in the browser until Ctrl-C."""
+    """With `--view`, a page in the browser until Ctrl-C; what fails then is said on stderr alone, for stdout has what was written."""
     if options.view:
         from da3jax.outputs import ExportOptions, view
 
         def ready(address: str) -> None:
             typer.echo(f"{address} shows it, until Ctrl-C", err=True)
 
-        view(prediction, ExportOptions(**options.export_options), host=options.view_host, port=options.view_port, ready=ready)
+        with failures_in_a_sentence():
+            view(prediction, ExportOptions(**options.export_options), host=options.view_host, port=options.view_port, ready=ready)
+
+
+def _check_host(host: str) -> None:
+    """Raises OSError unless a page can be served at that address, where viser would wait for ever."""
+    import socket
+
+    try:
+        with socket.create_server((host, 0), family=socket.getaddrinfo(host, 0)[0][0]):
+            return
+    except OSError as error:
+        raise OSError(
+            f"--view-host is {host}, where nothing can listen here; it is an address of this machine, such as 127.0.0.1, or 0.0.0.0 for all"
+        ) from error
 
 
 def _metres(prediction: Prediction) -> str:

@@ -201,7 +201,7 @@ class DepthAnything3:
         """Depth, rays and cameras of some images; names and defaults are those of the official API.
 
         In several processes (`da3jax.parallel.initialize`), with a mesh of all their devices, each makes this call with all images, reads
-        those that its own devices see, and returns the whole prediction; process 0 writes the files.
+        those that its own devices see (all for `native_resolution`), and returns the whole prediction; process 0 writes the files.
 
         Cameras that are known (None stands for a view whose camera is not) serve as far as they go:
 

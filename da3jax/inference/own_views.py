@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import dataclasses
+import hashlib
+import pathlib
 from collections.abc import Sequence
 from typing import Any
 
+import jax
 import numpy as np
 
-from da3jax.inputs import check_extrinsics, check_intrinsics, preprocess, several
+from da3jax.inputs import check_extrinsics, check_intrinsics, lazy_images, preprocess, several
 from da3jax.inputs.images import describe
-from da3jax.parallel.processes import all_or_none, gathered
+from da3jax.parallel.processes import all_or_none, gathered, gathered_texts
 from da3jax.types import Views
 
 
@@ -28,15 +31,35 @@ class OwnImages:
         return np.stack([self.pixels[row] for row in rows.ravel().tolist()]).reshape(*rows.shape, *self.shape[2:])
 
 
+def check_same_images(images: Sequence[Any]) -> None:
+    """Makes sure that all processes are given the same images, as far as their number and the names of files tell. All call it.
+
+    Raises:
+        ValueError: a process has others, more, fewer, or in another order; in all processes.
+    """
+    if jax.process_count() == 1:
+        return
+    names = [pathlib.PurePath(image.name).name for image in lazy_images(images)]
+    digest = hashlib.sha256("\0".join(names).encode(errors="surrogatepass")).hexdigest()[:16]
+    lists = gathered_texts(f"{len(names)} images (SHA-256 of their names {digest}…), {' to '.join(names[:1] + names[-1:])}")
+    for number, other in enumerate(lists):
+        if other != lists[0]:
+            raise ValueError(
+                f"process 0 is given {lists[0]}, and process {number} {other}; all are given the same list in the same order, so all need "
+                f"to see all images, as on storage that they share"
+            )
+
+
 def read_own(images: Sequence[Any], own: Sequence[int], *, extrinsics: Any, intrinsics: Any, **options: Any) -> Views:
     """As `da3jax.preprocess` on all images, but for `Views.images`, an `OwnImages` with those that `own` names, which alone are read.
 
     Sizes, cameras and processed images are exchanged. All processes call it.
 
     Raises:
-        ValueError, OSError: as `preprocess`; in all processes, if in any.
+        ValueError, OSError: as `check_same_images` and `preprocess`; in all processes, if in any.
     """
     images = several(images)
+    check_same_images(images)
     names = [describe(image, index) for index, image in enumerate(images)]
     extrinsics, given = check_extrinsics(extrinsics, names), check_intrinsics(intrinsics, names)
     own = np.unique(own)

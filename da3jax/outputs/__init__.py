@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pathlib
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import jax
@@ -38,6 +38,7 @@ __all__ = [
     "check_placed",
     "check_writable",
     "export",
+    "export_each",
     "export_options",
     "view",
 ]
@@ -155,10 +156,15 @@ def export(prediction: Prediction, export_format: str, export_dir: str | pathlib
 
     Raises:
         ValueError: an unknown format or option, an option out of its range, a prediction that a format cannot be made of, `images`
-            from a folder that a format writes into, or a model there that da3jax has not written.
+            from a folder that a format writes into or that a copy would replace, or a model there that da3jax has not written.
         OSError: the folder or a file cannot be written.
         ModuleNotFoundError: a format needs an extra that is not installed.
     """
+    return [path for files in export_each(prediction, export_format, export_dir, **options) for path in files]
+
+
+def export_each(prediction: Prediction, export_format: str, export_dir: str | pathlib.Path, **options: Any) -> Iterator[list[pathlib.Path]]:
+    """As `export`, the files of one format after the other, so that those are known which are written when the next one fails."""
     names = check_formats(export_format)
     chosen = export_options(**options)
     prediction = jax.tree.map(np.asarray, prediction)
@@ -170,7 +176,8 @@ def export(prediction: Prediction, export_format: str, export_dir: str | pathlib
     check_inputs_stay(names, export_dir, chosen.images)
     check_models_stay(names, export_dir)
     check_writable(export_dir)
-    return [path for name in names for path in _WRITERS[name](prediction, pathlib.Path(export_dir), chosen)]
+    for name in names:
+        yield _WRITERS[name](prediction, pathlib.Path(export_dir), chosen)
 
 
 def _check_prediction(prediction: Prediction, formats: list[str]) -> None:

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import contextlib
+import errno
+import os
 import pathlib
 import secrets
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
 
 
 @contextlib.contextmanager
@@ -55,23 +58,46 @@ def check_writable(folder: str | pathlib.Path, name: str = "the export folder") 
         raise OSError(f"{name} {folder} cannot be written: {error.strerror or error}") from error
 
 
-def write_together(files: Mapping[pathlib.Path, bytes]) -> None:
-    """Writes files that belong together: all contents under temporary names first, so that a full disk leaves all of them as they were.
+@contextlib.contextmanager
+def together() -> Iterator[Callable[[pathlib.Path, bytes], None]]:
+    """Yields what writes one of several files that belong together: all of them appear when the block ends well, and none when it does not.
+
+    Each is on the disk under a temporary name until then, not in memory, so that a full disk or Ctrl-C leaves what was there.
 
     Raises:
         OSError: as `atomic`.
     """
+    temps: dict[pathlib.Path, pathlib.Path] = {}
     with contextlib.ExitStack() as stack:
-        temps = []
-        for path, content in files.items():
-            temp = stack.enter_context(_temporary(path))
+
+        def write(path: pathlib.Path, content: bytes) -> None:
+            temps[path] = temp = stack.enter_context(_temporary(path))
             with _one_sentence(path):
                 path.parent.mkdir(parents=True, exist_ok=True)
+                if path.is_dir():  # else found out when others are renamed already
+                    raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR))
                 temp.write_bytes(content)
-            temps.append(temp)
-        for path, temp in zip(files, temps, strict=True):
-            with _one_sentence(path):
-                temp.replace(path)
+
+        def rename() -> None:
+            for path, temp in temps.items():
+                with _one_sentence(path):
+                    temp.replace(path)
+
+        yield write
+        with ThreadPoolExecutor(1) as thread:  # Ctrl-C interrupts the main thread only, and that waits here for the last of them
+            thread.submit(int).result()  # it runs: were it interrupted while it starts, nobody would wait for it
+            thread.submit(rename).result()
+
+
+def write_together(files: Mapping[pathlib.Path, bytes]) -> None:
+    """Writes files that belong together and fit into memory.
+
+    Raises:
+        OSError: as `atomic`; all of them are as they were.
+    """
+    with together() as write:
+        for path, content in files.items():
+            write(path, content)
 
 
 @contextlib.contextmanager

@@ -10,10 +10,10 @@ import struct
 
 import numpy as np
 
-from da3jax.outputs.atomic import write_together
+from da3jax.outputs.manifest import is_recorded
 from da3jax.outputs.options import ExportOptions
 from da3jax.outputs.original_cameras import OriginalCameras
-from da3jax.outputs.sparse import make_sparse_scene
+from da3jax.outputs.sparse import make_sparse_scene, write_sparse_scene
 from da3jax.outputs.tracks import Tracks
 from da3jax.types import Prediction
 
@@ -22,6 +22,13 @@ _PINHOLE = 1
 
 _FOREIGN = ("rigs.bin", "frames.bin")
 """Files that COLMAP from 3.12 on reads beside the model if they are there."""
+
+_PARTS = ("cameras", "images", "points3D")
+"""A model's files, without their ending."""
+
+_OBSERVATION = np.dtype([("place", "<f8", 2), ("point", "<i8")])
+_POINT = np.dtype([("id", "<u8"), ("place", "<f8", 3), ("colour", "u1", 3), ("error", "<f8"), ("length", "<u8")])
+"""Packed; a track of image and observation, four bytes each, follows."""
 
 _MODEL = pathlib.Path("colmap", "sparse", "0")
 """Where the model is, below the export folder."""
@@ -32,14 +39,17 @@ def check_colmap(export_dir: pathlib.Path) -> None:
 
     Raises:
         ValueError: the folder holds `rigs.bin` or `frames.bin`, which would contradict the new model, or a model that does not look like
-            one of ours and would be lost.
+            one of ours and would be lost, or hidden if it is text.
     """
     folder = export_dir / _MODEL
     for name in _FOREIGN:
         if (folder / name).exists():
             raise ValueError(f"{folder / name} belongs to another model, and COLMAP would read it with the new one; move it away first")
-    if not _may_be_ours(folder):
-        raise ValueError(f"{folder} has a COLMAP model that da3jax has not written; move it away, or choose another folder to export to")
+    if not (_is_recorded(export_dir, folder) or _looks_like_ours(folder)):
+        raise ValueError(
+            f"{folder} has a COLMAP model that da3jax has not written, as far as its files tell; "
+            f"move it away, or choose another folder to export to"
+        )
 
 
 def write_colmap(prediction: Prediction, export_dir: pathlib.Path, options: ExportOptions) -> list[pathlib.Path]:
@@ -63,41 +73,57 @@ def write_colmap(prediction: Prediction, export_dir: pathlib.Path, options: Expo
         OSError: a picture cannot be read or a file not be written.
     """
     folder = export_dir / _MODEL
-    scene = make_sparse_scene(prediction, options, export_dir / "colmap" / "images", "the COLMAP model")
+    scene = make_sparse_scene(prediction, options, "the COLMAP model")
     model = {
         folder / "cameras.bin": _cameras(scene.cameras),
         folder / "images.bin": _images(scene.cameras, scene.names, scene.tracks),
         folder / "points3D.bin": _points(scene.tracks),
     }
-    write_together(model)
-    return [*model, *scene.pictures]
+    return write_sparse_scene(scene, model, options.images, export_dir / "colmap" / "images")
 
 
-def _may_be_ours(folder: pathlib.Path) -> bool:
-    """Whether the binary model of a folder, if it has one, is made as ours are.
+def _is_recorded(export_dir: pathlib.Path, folder: pathlib.Path) -> bool:
+    try:
+        return is_recorded(export_dir, [folder / f"{name}.bin" for name in _PARTS])
+    except OSError:
+        return False
 
-    View I is camera and image I + 1, the former a PINHOLE, and all that an image observes is a point of the model: a reconstruction from
-    matched features has observations without one, and most often lenses with distortion.
+
+def _looks_like_ours(folder: pathlib.Path) -> bool:
+    """Whether there is no model, or a binary one that is made as ours are.
+
+    View I is camera and image I + 1, the former a PINHOLE; there are points, 1 to P; and all that an image observes is one of them, in
+    their order. A reconstruction from matched features has observations without a point, in the order of features, and most often lenses
+    with distortion; a model of known cameras has no observations. So ours without points, too, is taken for one of other origin.
     """
-    cameras, images, points = (folder / f"{name}.bin" for name in ("cameras", "images", "points3D"))
-    if not (cameras.exists() or images.exists() or points.exists()):
-        return True
+    cameras, images, points = files = [folder / f"{name}.bin" for name in _PARTS]
+    if not any(file.exists() for file in files):
+        return not any(file.with_suffix(".txt").exists() for file in files)
     try:
         data, found = cameras.read_bytes(), images.read_bytes()
-        (count,) = struct.unpack_from("<Q", data)
         records = list(struct.iter_unpack("<IiQQ4d", data[8:]))
-        if [record[:2] for record in records] != [(view + 1, _PINHOLE) for view in range(count)]:
+        if [record[:2] for record in records] != [(view + 1, _PINHOLE) for view in range(len(records))]:
             return False
-        at = 8
-        for view in range(count):
+        if not data[:8] == found[:8] == struct.pack("<Q", len(records)):
+            return False
+        observed, at = [], 8
+        for view in range(len(records)):
             image, *_, camera = struct.unpack_from("<I7dI", found, at)
             end = found.index(b"\0", at + 64) + 1
-            (observed,) = struct.unpack_from("<Q", found, end)
-            observations = np.frombuffer(found, [("place", "<f8", 2), ("point", "<i8")], observed, end + 8)
-            if (image, camera) != (view + 1, view + 1) or (observations["point"] < 1).any():
+            (count,) = struct.unpack_from("<Q", found, end)
+            at = end + 8 + count * _OBSERVATION.itemsize
+            if (image, camera) != (view + 1, view + 1) or at > len(found):
                 return False
-            at = end + 8 + observations.nbytes
-        return at == len(found) and struct.unpack_from("<Q", found) == (count,)
+            observed.append(np.frombuffer(found[end + 8 : at], _OBSERVATION)["point"])
+            if (np.diff(observed[-1]) <= 0).any():
+                return False
+        known = np.unique(np.concatenate(observed))
+        if at != len(found) or not len(known) or (known[0], known[-1]) != (1, len(known)):
+            return False
+        with points.open("rb") as file:
+            count = file.read(8)
+        size = 8 + len(known) * _POINT.itemsize + 8 * sum(map(len, observed))
+        return count == struct.pack("<Q", len(known)) and points.stat().st_size == size
     except (OSError, ValueError, struct.error):  # one of them is missing, or cut off: not as we leave them
         return False
 
@@ -113,7 +139,7 @@ def _images(cameras: OriginalCameras, names: list[str], tracks: Tracks) -> bytes
     parts = [struct.pack("<Q", len(names))]
     for view, (rotation, translation, name) in enumerate(zip(cameras.rotations, cameras.translations, names, strict=True)):
         here = tracks.view == view
-        observations = np.empty(np.count_nonzero(here), [("place", "<f8", 2), ("point", "<i8")])
+        observations = np.empty(np.count_nonzero(here), _OBSERVATION)
         observations["place"], observations["point"] = tracks.place[here], tracks.point[here] + 1
         parts.append(struct.pack("<I7dI", view + 1, *quaternion(rotation), *translation, view + 1))
         parts.append(name.encode() + b"\0" + struct.pack("<Q", len(observations)))
@@ -124,7 +150,7 @@ def _images(cameras: OriginalCameras, names: list[str], tracks: Tracks) -> bytes
 def _points(tracks: Tracks) -> bytes:
     count = len(tracks.points)
     ends = np.cumsum(np.bincount(tracks.point, minlength=count))
-    heads = np.empty(count, [("id", "<u8"), ("place", "<f8", 3), ("colour", "u1", 3), ("error", "<f8"), ("length", "<u8")])  # packed
+    heads = np.empty(count, _POINT)
     heads["id"], heads["place"], heads["colour"], heads["error"] = np.arange(count) + 1, tracks.points, tracks.colours, tracks.errors
     heads["length"] = np.diff(ends, prepend=0)
     # How manieth of its image each observation is; there, too, they are sorted by point.

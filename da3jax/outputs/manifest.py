@@ -27,6 +27,17 @@ def record(export_dir: pathlib.Path, written: Iterable[pathlib.Path]) -> None:
     write_bytes(export_dir / MANIFEST, (json.dumps({"files": dict(sorted(ours.items()))}, indent=1) + "\n").encode())
 
 
+def is_recorded(export_dir: pathlib.Path, paths: Iterable[pathlib.Path]) -> bool:
+    """Whether all these files below `export_dir` are there as an earlier run wrote them.
+
+    Raises:
+        OSError: one of them cannot be read.
+    """
+    ours = _read(export_dir)
+    names = {path.relative_to(export_dir).as_posix(): path for path in paths}
+    return all(name in ours and ours[name] == _digest(path) for name, path in names.items())
+
+
 def remove_earlier(export_dir: pathlib.Path, written: Iterable[pathlib.Path]) -> list[pathlib.Path]:
     """Removes what earlier runs wrote into `export_dir`, less what `written` names, and folders that are empty then.
 

@@ -7,11 +7,10 @@ import pathlib
 
 import numpy as np
 
-from da3jax.outputs.atomic import write_together
 from da3jax.outputs.options import ExportOptions
 from da3jax.outputs.original_cameras import OriginalCameras
 from da3jax.outputs.ply_file import encode_ply
-from da3jax.outputs.sparse import make_sparse_scene
+from da3jax.outputs.sparse import make_sparse_scene, write_sparse_scene
 from da3jax.types import Prediction
 
 _MODEL = {"camera_model": "OPENCV", "k1": 0.0, "k2": 0.0, "p1": 0.0, "p2": 0.0, "ply_file_path": "sparse_pc.ply"}
@@ -51,13 +50,12 @@ def write_nerfstudio(prediction: Prediction, export_dir: pathlib.Path, options: 
     """
     folder = export_dir / "nerfstudio"
     path = folder / "transforms.json"
-    scene = make_sparse_scene(prediction, options, folder / "images", "transforms.json")
+    scene = make_sparse_scene(prediction, options, "transforms.json")
     files = {
         folder / "sparse_pc.ply": encode_ply(scene.tracks.points, scene.tracks.colours, is_metric=prediction.is_metric),
         path: _transforms(scene.cameras, scene.names),
     }
-    write_together(files)
-    return [*files, *scene.pictures]
+    return write_sparse_scene(scene, files, options.images, folder / "images")
 
 
 def _may_be_ours(path: pathlib.Path) -> bool:

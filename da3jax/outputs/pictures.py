@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import contextlib
 import pathlib
 import posixpath
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
 
-from da3jax.outputs.atomic import write_bytes
 from da3jax.outputs.image_file import encode_jpeg, encode_png
 from da3jax.types import LazyImage
 
@@ -50,7 +48,13 @@ def picture_names(images: Sequence[LazyImage] | None, count: int) -> list[str]:
     return names
 
 
-def write_pictures(images: Sequence[LazyImage], names: Sequence[str], sizes: np.ndarray, folder: pathlib.Path) -> list[pathlib.Path]:
+def write_pictures(
+    images: Sequence[LazyImage],
+    names: Sequence[str],
+    sizes: np.ndarray,
+    folder: pathlib.Path,
+    write: Callable[[pathlib.Path, bytes], None],
+) -> list[pathlib.Path]:
     """Writes each picture at its own size, upright, one in memory at a time: PNG, or JPEG of quality 95 with whole chroma.
 
     Args:
@@ -58,16 +62,13 @@ def write_pictures(images: Sequence[LazyImage], names: Sequence[str], sizes: np.
         names: of the files, by `picture_names`.
         sizes: (N, 2) height and width that the cameras are for.
         folder: what the names are relative to.
+        write: takes a path and what the file there is to hold, as `together` yields it.
 
     Raises:
-        ValueError: a picture of another size, or one that would overwrite the file that it is read from; the latter before anything is
-            written.
+        ValueError: a picture of another size.
         OSError: a picture cannot be read or written.
     """
     paths = [folder / name for name in names]
-    for image, path in zip(images, paths, strict=True):
-        if _same(path, image.file or image.name):
-            raise ValueError(f"{path} would be overwritten by a copy of itself, compressed anew; choose another folder to export to")
     for image, path, (height, width) in zip(images, paths, sizes.tolist(), strict=True):
         pixels = image.read()
         if pixels.shape[:2] != (height, width):
@@ -76,12 +77,5 @@ def write_pictures(images: Sequence[LazyImage], names: Sequence[str], sizes: np.
                 f"{height} × {width}; images are the pictures that the prediction was made from"
             )
         # At level 3, PNG takes a third of the time for a few per cent of size.
-        write_bytes(path, encode_jpeg(pixels) if path.suffix.lower() in _JPEG else encode_png(pixels, compress_level=3))
+        write(path, encode_jpeg(pixels) if path.suffix.lower() in _JPEG else encode_png(pixels, compress_level=3))
     return paths
-
-
-def _same(path: pathlib.Path, name: str | pathlib.Path) -> bool:
-    """Whether both are there, and one file; a name need not be that of a file."""
-    with contextlib.suppress(OSError, ValueError):
-        return path.samefile(name)
-    return False

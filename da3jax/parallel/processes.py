@@ -15,7 +15,7 @@ CONNECT_SECONDS = 120
 AT_A_TIME = 2**26
 """Bytes that are exchanged together, for each device holds those of all processes."""
 
-_ERROR_BYTES = 2000
+_TEXT_BYTES = 2000
 
 T = TypeVar("T")
 
@@ -78,6 +78,14 @@ def gathered(array: np.ndarray) -> np.ndarray:
     return everyone.view(array.dtype).reshape(-1, *array.shape)
 
 
+def gathered_texts(text: str) -> list[str]:
+    """What each process says, by its number; of a long text the beginning, and what is no UTF-8 (bytes of a file name) in escapes."""
+    octets = np.zeros((1, _TEXT_BYTES), np.uint8)
+    said = text.encode(errors="backslashreplace")[:_TEXT_BYTES]
+    octets[0, : len(said)] = np.frombuffer(said, np.uint8)
+    return [bytes(other[other != 0]).decode(errors="replace") for other in gathered(octets)[:, 0]]
+
+
 def all_or_none(work: Callable[[], T]) -> T:
     """What `work` gives in this process, if it did not fail in any; else its own error here, and the first of theirs elsewhere.
 
@@ -92,13 +100,10 @@ def all_or_none(work: Callable[[], T]) -> T:
         result = work()
     except (ValueError, OSError, ImportError) as own:
         error = own
-    text = np.zeros((1, _ERROR_BYTES), np.uint8)
-    said = f"{error}".encode()[:_ERROR_BYTES] if error else b""
-    text[0, : len(said)] = np.frombuffer(said, np.uint8)
-    texts = gathered(text)[:, 0]
+    texts = gathered_texts("" if error is None else str(error) or type(error).__name__)
     if error is not None:
         raise error
     for number, other in enumerate(texts):
-        if other.any():
-            raise OSError(f"process {number}: {bytes(other[other != 0]).decode(errors='replace')}")
+        if other:
+            raise OSError(f"process {number}: {other}")
     return result

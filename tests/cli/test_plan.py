@@ -50,6 +50,13 @@ def test_a_failure_is_a_sentence(arguments, message):
     assert f"da3jax: error: {message}" in done.stderr
 
 
+def test_json_of_a_failure_holds_its_sentence():
+    done = call("da3-smal", *SIZE, "--json")
+    assert done.exit_code == 1
+    assert json.loads(done.stdout)["error"].startswith("model 'da3-smal' is unknown; it is one of da3-small, ")
+    assert "da3jax: error: model 'da3-smal' is unknown" in done.stderr
+
+
 def test_a_compiler_that_is_not_installed_is_a_sentence(monkeypatch):
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
     done = call("da3-small", *SIZE, "--topology", "v5e:2x4")

@@ -24,7 +24,7 @@ from da3jax.parallel import processes
 processes.HEARTBEAT_SECONDS, processes.CONNECT_SECONDS = 5, 60
 read = preparing.read_with_size
 def noted(source, *others):
-    os.write(2, f"reads {source}\\n".encode())  # at once, for several threads read
+    os.write(2, f"reads {source}\\n".encode(errors="backslashreplace"))  # at once, for several threads read
     return read(source, *others)
 preparing.read_with_size = noted
 from da3jax.cli import main
@@ -46,6 +46,10 @@ with failures_in_a_sentence():
     while True:
         processes.gathered(np.array([number]))
 """
+
+
+EACH_ITS_OWN = "import sys\nsys.argv = [argument.replace('NUMBER', sys.argv[-1]) for argument in sys.argv]\n" + PROGRAM
+"""The same with the number of the process in its arguments."""
 
 
 def start(program, *arguments):
@@ -114,11 +118,36 @@ def test_a_scene_over_two_processes(photos, tiny_model_dir, tmp_path):
         np.testing.assert_array_equal(arrays["image"], expected.processed_images)
 
 
-def test_a_broken_image_ends_both_in_the_same_words(photos, tiny_model_dir, tmp_path):
-    (photos / "4.png").write_bytes(b"no image")
+@pytest.mark.parametrize(("name", "said"), [(b"4.png", "4.png"), (b"caf\xe9.png", r"caf\udce9.png")], ids=["plain", "no UTF-8"])
+def test_a_broken_image_ends_both_in_the_same_words(photos, tiny_model_dir, tmp_path, name, said):
+    (photos / "4.png").unlink()
+    (photos / os.fsdecode(name)).write_bytes(b"no image")
     found = both(PROGRAM, "images", photos, "--export-dir", tmp_path / "out", "--model-dir", tiny_model_dir)
     assert [status for status, *_ in found] == [1, 1]
-    sentence = f"{photos / '4.png'} is not an image that Pillow can read"
+    sentence = f"{photos / said} is not an image that Pillow can read"
+    assert [stderr.splitlines()[-1] for *_, stderr in found] == [f"da3jax: error: process 1: {sentence}", f"da3jax: error: {sentence}"]
+
+
+def test_processes_that_see_other_images_are_refused(photos, tiny_model_dir, tmp_path):
+    for number, names in enumerate((["0.png", "1.png"], ["2.png", "3.png"])):
+        (tmp_path / f"share{number}").mkdir()
+        for name in names:
+            (photos / name).rename(tmp_path / f"share{number}" / name)
+    found = both(EACH_ITS_OWN, "images", tmp_path / "shareNUMBER", "--export-dir", tmp_path / "out", "--model-dir", tiny_model_dir)
+    assert [status for status, *_ in found] == [1, 1]
+    for *_, stderr in found:
+        last = stderr.splitlines()[-1]
+        assert last.startswith("da3jax: error: process 0 is given 2 images (SHA-256 of their names ")
+        assert "…), 0.png to 1.png, and process 1 2 images (" in last
+        assert "…), 2.png to 3.png; all are given the same list in the same order, so all need to see all images" in last
+        assert "load" not in stderr
+
+
+def test_weights_that_one_does_not_find_end_both(photos, tiny_model_dir, tmp_path):
+    (tmp_path / "weights0").symlink_to(tiny_model_dir)
+    found = both(EACH_ITS_OWN, "images", photos, "--export-dir", tmp_path / "out", "--model-dir", tmp_path / "weightsNUMBER")
+    assert [status for status, *_ in found] == [1, 1]
+    sentence = f"the folder {tmp_path / 'weights1'} does not exist"
     assert [stderr.splitlines()[-1] for *_, stderr in found] == [f"da3jax: error: process 1: {sentence}", f"da3jax: error: {sentence}"]
 
 

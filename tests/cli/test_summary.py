@@ -1,6 +1,7 @@
 """What the commands say: paths, one JSON object, or nothing; and what `--auto-cleanup` removes."""
 
 import json
+import os
 
 import numpy as np
 import pytest
@@ -83,6 +84,29 @@ def test_a_run_that_fails_removes_nothing(photo, tiny_model_dir, tmp_path):
     (tmp_path / "broken.png").write_bytes(b"no picture")
     assert image(tmp_path / "broken.png", tiny_model_dir, out, "--auto-cleanup").exit_code == 1
     assert left(out) == {"exports/mini_npz/results.npz", MANIFEST}
+
+
+def test_what_a_run_wrote_before_it_failed_is_removed_by_the_next(photo, tiny_model_dir, tmp_path, monkeypatch):
+    out = tmp_path / "out"
+    with monkeypatch.context() as patch:
+        patch.setattr("da3jax.outputs.ply.kept_pixels", lambda prediction, _: np.zeros(prediction.depth.shape, bool))
+        done = image(photo, tiny_model_dir, out, "--export-format", "npz-ply")
+    assert (done.exit_code, done.stdout) == (1, "")
+    assert "points.ply would be empty" in done.stderr
+    assert left(out) == {"exports/npz/results.npz", MANIFEST}
+    done = image(photo, tiny_model_dir, out, "--export-format", "mini_npz", "--auto-cleanup")
+    assert "1 file of earlier runs removed" in done.stderr
+    assert left(out) == {"exports/mini_npz/results.npz", MANIFEST}
+    assert list(json.loads((out / MANIFEST).read_text())["files"]) == ["exports/mini_npz/results.npz"]
+
+
+def test_a_path_that_is_no_text_is_printed_as_its_bytes(photo, tiny_model_dir, tmp_path):
+    out = tmp_path / os.fsdecode(b"r\xe9sult")
+    path = out / "exports" / "mini_npz" / "results.npz"
+    done = image(photo, tiny_model_dir, out, "--export-format", "mini_npz")
+    assert (done.exit_code, done.stdout_bytes) == (0, os.fsencode(path) + b"\n"), done.stderr
+    done = image(photo, tiny_model_dir, out, "--export-format", "mini_npz", "--json")
+    assert json.loads(done.stdout)["files"] == [str(path)]
 
 
 def test_cleanup_is_refused_where_it_might_remove_what_is_read(photo, tiny_model_dir, tmp_path):

@@ -1,8 +1,11 @@
+import os
 import pathlib
+import signal
+import time
 
 import pytest
 
-from da3jax.outputs.atomic import atomic, check_writable, write_bytes, write_together
+from da3jax.outputs.atomic import atomic, check_writable, together, write_bytes, write_together
 
 
 def test_the_file_appears_when_the_block_ends_with_folders_made(tmp_path):
@@ -124,3 +127,50 @@ def test_a_name_may_be_as_long_as_the_file_system_allows(tmp_path, letter):
     write_together({path: b"together"})
     assert path.read_text() == "together"
     assert list(tmp_path.iterdir()) == [path]
+
+
+@pytest.mark.parametrize("interruption", [KeyboardInterrupt, OSError, ValueError])
+def test_what_was_written_one_by_one_appears_at_the_end_or_not_at_all(tmp_path, interruption):
+    paths = [tmp_path / "images" / "a.png", tmp_path / "model.bin"]
+
+    def write(content, fail):
+        with together() as write:
+            for path in paths:
+                write(path, content)
+                temps = [file for file in tmp_path.rglob("*") if file.is_file() and file not in paths]
+                assert content in [file.read_bytes() for file in temps]  # on the disk, not in memory
+            if fail:
+                raise interruption
+
+    write(b"old", fail=False)
+    with pytest.raises(interruption):
+        write(b"new", fail=True)
+    assert [path.read_bytes() for path in paths] == [b"old", b"old"]
+    write(b"new", fail=False)
+    assert [path.read_bytes() for path in paths] == [b"new", b"new"]
+    assert sorted(file for file in tmp_path.rglob("*") if file.is_file()) == sorted(paths)
+
+
+def test_an_interruption_between_the_renames_waits_for_the_last_one(tmp_path, monkeypatch):
+    replace = pathlib.Path.replace
+
+    def interrupted(temp, path):
+        if path.name == "0.png":
+            os.kill(os.getpid(), signal.SIGINT)
+            time.sleep(0.1)  # the main thread has it by then
+        return replace(temp, path)
+
+    monkeypatch.setattr(pathlib.Path, "replace", interrupted)
+    files = {tmp_path / f"{number}.png": b"new" for number in range(20)}
+    with pytest.raises(KeyboardInterrupt):
+        write_together(files)
+    assert sorted(tmp_path.iterdir()) == sorted(files)
+
+
+def test_a_folder_in_the_place_of_one_file_leaves_the_others_as_they_were(tmp_path):
+    (tmp_path / "b.bin").mkdir()
+    (tmp_path / "a.bin").write_text("old")
+    with pytest.raises(OSError, match=rf"^b\.bin cannot be written into the folder {tmp_path}: Is a directory$"):
+        write_together({tmp_path / "a.bin": b"new", tmp_path / "b.bin": b"new"})
+    assert (tmp_path / "a.bin").read_text() == "old"
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["a.bin", "b.bin"]

@@ -1,6 +1,7 @@
 import dataclasses
 import logging
 import shutil
+import struct
 import subprocess
 
 import numpy as np
@@ -11,6 +12,7 @@ from PIL import Image
 from da3jax.inputs.colmap import read_colmap
 from da3jax.outputs import export
 from da3jax.outputs.colmap import quaternion
+from da3jax.outputs.manifest import record
 from tests.outputs.rendered import SIZES, render
 
 
@@ -179,33 +181,116 @@ def test_quaternions_of_all_half_turns_are_exact():
         np.testing.assert_allclose(quaternion(rotation), expected * np.sign(expected[0]), atol=1e-14)
 
 
-def foreign(model, change):
+MESSAGE = "has a COLMAP model that da3jax has not written, as far as its files tell; move it away, or choose another folder to export to"
+
+
+def foreign(folder, change):
+    """Makes the model in a folder one of another origin."""
+    model = pycolmap.Reconstruction(folder)
     if change == "lens":
-        for number in model.cameras:
-            model.cameras[number].model = pycolmap.CameraModelId.OPENCV
-            model.cameras[number].params = [*model.cameras[number].params, 0, 0, 0, 0]
+        for camera in model.cameras.values():
+            camera.model = pycolmap.CameraModelId.OPENCV
+            camera.params = [*camera.params, 0, 0, 0, 0]
     elif change == "unmatched":
         model.delete_point3D(7)
-    return model
+    elif change in ("unordered", "known cameras", "points without tracks"):
+        text = folder / "text"
+        text.mkdir()
+        model.write_text(text)
+        lines = ((text / name).read_text().splitlines(keepends=True) for name in ("images.txt", "points3D.txt"))
+        images, points = ([line for line in some if line[0] != "#"] for some in lines)
+        for index in range(1, len(images), 2):  # what an image observes: x, y and the point
+            if change == "unordered":
+                numbers = np.array(images[index].split(), object).reshape(-1, 3)
+                numbers[:, 2] = [str(len(points) + 1 - int(number)) for number in numbers[:, 2]]
+                images[index] = " ".join(numbers.ravel()) + "\n"
+            else:
+                images[index] = "\n"
+        if change == "unordered":
+            points = [f"{len(points) + 1 - int(line.split()[0])} {line.split(maxsplit=1)[1]}" for line in points]
+        else:
+            points = ["1 0 0 1 9 9 9 0.5\n", "2 0 0 2 9 9 9 0.5\n"] if change == "points without tracks" else []
+        (text / "images.txt").write_text("".join(images))
+        (text / "points3D.txt").write_text("".join(points))
+        model = pycolmap.Reconstruction(text)
+        shutil.rmtree(text)
+    model.write_text(folder) if change == "text" else model.write_binary(folder)
+    for path in [*folder.glob("rigs.*"), *folder.glob("frames.*")]:  # of newer versions; older ones have none
+        path.unlink()
+    if change == "text":
+        for path in folder.glob("*.bin"):
+            path.unlink()
 
 
-@pytest.mark.parametrize("change", ["lens", "unmatched", "damage", "points"])
+def damage(folder, change):
+    """Makes one of the model's files one that is not whole."""
+    path = folder / ("cameras.bin" if change == "cameras" else "points3D.bin" if change == "points" else "images.bin")
+    data = bytearray(path.read_bytes())
+    name_ends = data.index(b"\0", 8 + 64)
+    if change == "cut":
+        del data[-5:]
+    elif change == "observations":
+        data[name_ends + 1 : name_ends + 9] = struct.pack("<Q", 2**63)
+    elif change == "few too many observations":
+        data[name_ends + 1 : name_ends + 9] = struct.pack("<Q", 2**40)
+    elif change == "name":
+        data = data[:name_ends] + b"x" * (len(data) - name_ends)
+    else:
+        data[:8] = struct.pack("<Q", 2**64 - 1)
+    path.write_bytes(data)
+
+
+@pytest.mark.parametrize("change", ["lens", "unmatched", "unordered", "known cameras", "points without tracks", "text"])
 def test_a_model_of_other_origin_is_not_written_over(scene, tmp_path, change):
     export(scene.prediction, "colmap", tmp_path)
     export(scene.prediction, "colmap", tmp_path)  # over one of ours
+    refused(scene, tmp_path, lambda folder: foreign(folder, change))
+
+
+@pytest.mark.parametrize("change", ["cut", "observations", "few too many observations", "name", "cameras", "images", "points"])
+def test_a_damaged_model_is_not_written_over(scene, tmp_path, change):
+    export(scene.prediction, "colmap", tmp_path)
+    refused(scene, tmp_path, lambda folder: damage(folder, change))
+
+
+@pytest.mark.parametrize("name", ["cameras", "images", "points3D"])
+@pytest.mark.parametrize("ending", ["bin", "txt"])
+def test_a_part_of_a_model_is_not_written_over(scene, tmp_path, name, ending):
     folder = tmp_path / "colmap" / "sparse" / "0"
-    if change == "damage":
-        (folder / "images.bin").write_bytes((folder / "images.bin").read_bytes()[:-5])
-    elif change == "points":
-        (folder / "cameras.bin").unlink()
-        (folder / "images.bin").unlink()
-    else:
-        foreign(pycolmap.Reconstruction(folder), change).write_binary(folder)
-        for name in ("rigs.bin", "frames.bin"):  # of newer versions; older ones have none
-            (folder / name).unlink(missing_ok=True)
+    folder.mkdir(parents=True)
+    (folder / f"{name}.{ending}").write_text("mine")
+    refused(scene, tmp_path, lambda folder: None)
+
+
+def refused(scene, export_dir, change):
+    folder = export_dir / "colmap" / "sparse" / "0"
+    change(folder)
     before = {path: path.read_bytes() for path in folder.iterdir()}
-    message = rf"^{folder} has a COLMAP model that da3jax has not written; move it away, or choose another folder to export to$"
-    with pytest.raises(ValueError, match=message):
-        export(scene.prediction, "colmap", tmp_path, images=scene.images)
+    with pytest.raises(ValueError, match=rf"^{folder} {MESSAGE}$"):
+        export(scene.prediction, "ply-colmap", export_dir, images=scene.images)
     assert {path: path.read_bytes() for path in folder.iterdir()} == before
-    assert not (tmp_path / "colmap" / "images").exists()
+    assert not (export_dir / "colmap" / "images").exists()
+    assert not (export_dir / "points.ply").exists()
+
+
+def test_text_beside_a_model_of_ours_stays(scene, tmp_path):
+    export(scene.prediction, "colmap", tmp_path)
+    text = tmp_path / "colmap" / "sparse" / "0" / "cameras.txt"
+    text.write_text("converted")
+    export(scene.prediction, "colmap", tmp_path)
+    assert text.read_text() == "converted"
+
+
+def test_a_model_of_one_view_is_known_again(scene, tmp_path):
+    one = {name: value[:1] for name, value in vars(scene.prediction).items() if isinstance(value, np.ndarray)}
+    for _ in range(2):
+        export(dataclasses.replace(scene.prediction, **one), "colmap", tmp_path)
+
+
+def test_a_model_without_points_is_known_by_the_list_that_commands_keep(scene, tmp_path):
+    empty = dataclasses.replace(scene.prediction, sky=np.ones_like(scene.sky))
+    written = export(empty, "colmap", tmp_path)
+    with pytest.raises(ValueError, match=MESSAGE):
+        export(scene.prediction, "colmap", tmp_path)
+    record(tmp_path, written)
+    export(scene.prediction, "colmap", tmp_path)

@@ -52,6 +52,45 @@ def test_links_do_not_hide_it(tmp_path):
         check_inputs_stay(["colmap"], tmp_path, lazy_images([tmp_path / "colmap" / "images" / "a.png"]))
 
 
+@pytest.mark.parametrize("name", ["colmap", "nerfstudio"])
+@pytest.mark.parametrize("linked", ["folder", "symbolic", "hard"])
+def test_a_photograph_is_not_replaced_by_the_copy_of_another(tmp_path, name, linked):
+    first, second = picture(tmp_path / "photos" / "a.bmp"), picture(tmp_path / "photos" / "a.png")
+    folder = tmp_path / name / "images"
+    folder.parent.mkdir()
+    if linked == "folder":
+        folder.symlink_to(first.parent)
+    else:
+        folder.mkdir()
+        (folder / "a.png").symlink_to(second) if linked == "symbolic" else (folder / "a.png").hardlink_to(second)
+    before = bytes_below(tmp_path)
+    message = rf"^{folder}/a\.png is a picture that is read, and the copy of {first} would replace it; choose another folder to export to$"
+    with pytest.raises(ValueError, match=message):
+        check_inputs_stay(["ply", name], tmp_path, lazy_images([first, second]))
+    check_inputs_stay(["ply", name], tmp_path, lazy_images([first]))
+    assert bytes_below(tmp_path) == before
+
+
+def test_export_asks_before_the_first_format_is_written(tmp_path):
+    scene = render()
+    path = picture(tmp_path / "photos" / "0001.png")
+    (tmp_path / "colmap").mkdir()
+    (tmp_path / "colmap" / "images").symlink_to(path.parent)
+    images = [*scene.images[:3], LazyImage("/data/walk/last.png", None, path)]
+    before = bytes_below(tmp_path)
+    with pytest.raises(ValueError, match=r"/images/0001\.png is a picture that is read, and the copy of /data/walk/0001\.png "):
+        export(scene.prediction, "ply-colmap", tmp_path, images=images)
+    assert bytes_below(tmp_path) == before
+
+
+def test_a_picture_does_not_overwrite_what_it_is_read_from(tmp_path):
+    path = picture(tmp_path / "colmap" / "images" / "2.png")
+    images = [LazyImage(str(path.with_name(name)), None) for name in ("1.png", "2.png")]
+    message = rf"^{path} would be overwritten by a copy of itself, compressed anew; choose another folder to export to$"
+    with pytest.raises(ValueError, match=message):
+        check_inputs_stay(["colmap"], tmp_path, images)
+
+
 def test_what_has_no_file_is_in_nobodys_way(tmp_path):
     images = [np.zeros((6, 8, 3), np.uint8), Image.new("RGB", (8, 6)), LazyImage("depth_vis/0000.jpg", lambda: None)]
     check_inputs_stay(["depth_vis"], tmp_path, lazy_images(images))

@@ -6,7 +6,7 @@ import logging
 
 import pytest
 
-from da3jax.outputs.manifest import MANIFEST, record, remove_earlier
+from da3jax.outputs.manifest import MANIFEST, is_recorded, record, remove_earlier
 
 
 @pytest.fixture
@@ -91,3 +91,13 @@ def test_without_a_list_nothing_is_removed(tmp_path):
     (tmp_path / "scene.glb").write_text("mine")
     assert remove_earlier(tmp_path, []) == []
     assert left(tmp_path) == {"scene.glb"}
+
+
+def test_files_are_recorded_while_they_are_as_they_were_written(folder):
+    files = [folder / "scene.glb", folder / "depth_vis" / "0000.jpg"]
+    assert is_recorded(folder, files)
+    assert not is_recorded(folder, [*files, folder / "mine.txt"])
+    files[0].write_text("changed")
+    assert not is_recorded(folder, files)
+    files[0].unlink()
+    assert not is_recorded(folder, files)

@@ -1,10 +1,12 @@
 """How processes find each other; what they do together is in tests/cli/test_processes.py."""
 
 import os
+import re
 import subprocess
 import sys
 
 import jax
+import numpy as np
 import pytest
 
 from da3jax.parallel import initialize, processes
@@ -50,3 +52,31 @@ def test_one_process_alone_does_its_work_and_fails_in_its_own_words():
     assert processes.all_or_none(lambda: 3) == 3
     with pytest.raises(OSError, match=r"^mine$"):
         processes.all_or_none(lambda: (_ for _ in ()).throw(OSError("mine")))
+
+
+@pytest.mark.parametrize(
+    ("error", "said"),
+    [
+        (OSError("caf\udce9.jpg is broken"), r"caf\udce9.jpg is broken"),  # of a file whose name is no UTF-8
+        (ValueError(), "ValueError"),
+        (ValueError("x" * 3000), "x" * 2000),
+    ],
+)
+def test_what_fails_in_one_is_told_to_the_others_whatever_it_says(monkeypatch, error, said):
+    told = []
+
+    def gathered(octets):
+        told.append(octets)
+        return np.stack([np.zeros_like(octets), octets])
+
+    def fail():
+        raise error
+
+    monkeypatch.setattr(jax, "process_count", lambda: 2)
+    monkeypatch.setattr(processes, "gathered", gathered)
+    with pytest.raises(type(error)) as caught:
+        processes.all_or_none(fail)
+    assert caught.value is error
+    monkeypatch.setattr(processes, "gathered", lambda octets: np.stack([octets, told[0]]))
+    with pytest.raises(OSError, match=f"^process 1: {re.escape(said)}$"):
+        processes.all_or_none(lambda: 3)
