@@ -23,7 +23,7 @@ from da3jax.cli.options import (
     feature_layers,
     wants_gaussians,
 )
-from da3jax.cli.progress import Progress
+from da3jax.cli.progress import Progress, print_path
 from da3jax.cli.run import load, outputs_for
 from da3jax.config import PACKAGED, REF_VIEW_STRATEGIES
 
@@ -79,4 +79,4 @@ def command(
             infer_gs=wants_gaussians(infer_gs, export_format),
             official_gs=official_gs,
         )
-    typer.echo(folder)
+    print_path(folder)

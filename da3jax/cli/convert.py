@@ -8,7 +8,7 @@ import typer
 from da3jax.cli.failures import failures_in_a_sentence
 from da3jax.cli.option_kinds import choice
 from da3jax.cli.options import Revision
-from da3jax.cli.progress import Progress
+from da3jax.cli.progress import Progress, print_path
 
 
 @failures_in_a_sentence()
@@ -28,4 +28,4 @@ def command(
     progress = Progress()
     with progress.timed(f"convert {source}"):
         written = convert(source, out_dir, to=to, dtype=dtype, revision=revision, progress=progress.is_terminal)
-    typer.echo(written)
+    print_path(written)

@@ -9,7 +9,7 @@ import typer
 from da3jax.cli.failures import failures_in_a_sentence
 from da3jax.cli.option_kinds import number
 from da3jax.cli.options import Dtype, MetricModel, ModelDir, RefViewStrategy, Revision
-from da3jax.cli.progress import Progress
+from da3jax.cli.progress import Progress, print_path
 from da3jax.cli.run import load
 from da3jax.config import PACKAGED, REF_VIEW_STRATEGIES
 
@@ -32,4 +32,4 @@ def command(
     with progress.step(f"export for images of {width} × {height}"):
         written = model.export(export_dir, height, width, known_cameras=known_cameras, ref_view_strategy=ref_view_strategy)
     for path in written:
-        typer.echo(path)
+        print_path(path)

@@ -1,11 +1,14 @@
-"""What goes on, on stderr."""
+"""What goes on, on stderr, and what came of it, on stdout."""
 
 from __future__ import annotations
 
 import contextlib
+import os
+import pathlib
 import time
 from collections.abc import Iterator
 
+import typer
 from rich.console import Console
 from rich.text import Text
 
@@ -34,3 +37,8 @@ class Progress(Console):
         """Shows that `what` goes on, and says how long it took."""
         with self.timed(what), self.status(Text(f"{what} …")):
             yield
+
+
+def print_path(path: pathlib.Path) -> None:
+    """A line of stdout: the bytes of the path, which need not be text."""
+    typer.echo(os.fsencode(path))

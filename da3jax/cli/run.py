@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import functools
 import json
-import os
 import pathlib
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
@@ -15,7 +14,7 @@ import typer
 from da3jax.cli.failures import failures_in_a_sentence
 from da3jax.cli.options import RunOptions, feature_layers, wants_gaussians
 from da3jax.cli.processes import join_processes
-from da3jax.cli.progress import Progress
+from da3jax.cli.progress import Progress, print_path
 from da3jax.config import PACKAGED, Config
 
 if TYPE_CHECKING:
@@ -79,7 +78,7 @@ def check_export(options: RunOptions, images: Sequence[ImageLike] = ()) -> None:
     from da3jax.inputs import lazy_images
     from da3jax.outputs import check_formats, check_inputs_stay, check_models_stay, check_writable
     from da3jax.outputs.kept_inputs import check_inputs_outside
-    from da3jax.outputs.viewer import import_viser
+    from da3jax.outputs.viewer import check_host, import_viser
 
     if jax.process_index() == 0:
         formats, lazy = check_formats(options.export_format), lazy_images(images)
@@ -90,7 +89,7 @@ def check_export(options: RunOptions, images: Sequence[ImageLike] = ()) -> None:
         check_writable(options.export_dir)
         if options.view:
             import_viser()
-            _check_host(options.view_host)
+            check_host(options.view_host)
 
 
 def outputs_for(export_format: str, config: Config, also: Sequence[str] = ()) -> list[str]:
@@ -214,7 +213,7 @@ def tell(progress: Progress, prediction: Prediction, written: Sequence[pathlib.P
         typer.echo(json.dumps(summary))
     elif not options.quiet:
         for path in written:
-            typer.echo(os.fsencode(path))  # its bytes, which need not be text
+            print_path(path)
 
 
 def show(prediction: Prediction, options: RunOptions) -> None:
@@ -227,19 +226,6 @@ def show(prediction: Prediction, options: RunOptions) -> None:
 
         with failures_in_a_sentence():
             view(prediction, ExportOptions(**options.export_options), host=options.view_host, port=options.view_port, ready=ready)
-
-
-def _check_host(host: str) -> None:
-    """Raises OSError unless a page can be served at that address, where viser would wait for ever."""
-    import socket
-
-    try:
-        with socket.create_server((host, 0), family=socket.getaddrinfo(host, 0)[0][0]):
-            return
-    except OSError as error:
-        raise OSError(
-            f"--view-host is {host}, where nothing can listen here; it is an address of this machine, such as 127.0.0.1, or 0.0.0.0 for all"
-        ) from error
 
 
 def _metres(prediction: Prediction) -> str:

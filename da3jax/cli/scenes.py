@@ -7,7 +7,7 @@ import typer
 
 from da3jax.cli.failures import failures_in_a_sentence
 from da3jax.cli.option_kinds import number
-from da3jax.cli.progress import Progress
+from da3jax.cli.progress import Progress, print_path
 
 LONGEST_SIDE = 2048
 
@@ -44,4 +44,4 @@ def command(
         with progress.step(f"scene {i + 1} of {count}"):
             written = write_scene(*draw(jax.random.fold_in(jax.random.key(seed), i)), folder)
         for path in written:
-            typer.echo(path)
+            print_path(path)

@@ -1,6 +1,5 @@
 """`da3jax train CONFIG [key=value …]`."""
 
-import pathlib
 from collections.abc import Callable, Mapping
 from typing import Annotated, Any
 
@@ -8,6 +7,7 @@ import typer
 
 from da3jax.cli.failures import failures_in_a_sentence
 from da3jax.cli.processes import Coordinator, NumProcesses, ProcessId, join_processes
+from da3jax.cli.progress import print_path
 
 Config = Annotated[
     str,
@@ -66,7 +66,9 @@ def run(source: str, overrides: list[str], defaults: Mapping[str, Any], *, speak
         shown = [f"{name} {value:.4g}" for name, value in metrics.items() if name.partition("/")[2] in SHOWN]
         say(f"step {step} of {settings.steps}: {', '.join(shown)}")
 
-    say(pathlib.Path(train(settings, report=report)))
+    written = train(settings, report=report)
+    if speaks:
+        print_path(written)
 
 
 command = training_command("Train a network, or go on training it where its checkpoints end.", {})

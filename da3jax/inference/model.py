@@ -30,6 +30,7 @@ from da3jax.inputs import lazy_images, preprocess, several
 from da3jax.models import compute_dtype, is_stacked, unstack_layers
 from da3jax.ops.target import target_platform
 from da3jax.parallel import fsdp_shardings, mesh_of
+from da3jax.parallel.processes import all_or_none
 from da3jax.types import Params, Prediction
 
 logger = logging.getLogger(__name__)
@@ -258,6 +259,7 @@ class DepthAnything3:
         """
         image = several(image)
         writes = jax.process_index() == 0
+        many = self.mesh is not None and jax.process_count() > 1
         if export_dir is not None:
             names = formats.check_formats(export_format)
             infer_gs = infer_gs or "gs_ply" in names
@@ -270,14 +272,17 @@ class DepthAnything3:
             formats.export_options(**options)
             formats.check_inputs_stay(names, export_dir, lazy_images(image))
             formats.check_placed(names, len(image), self.config, independent=independent, known=extrinsics is not None)
-            if writes:
-                formats.check_models_stay(names, export_dir)
-                formats.check_writable(export_dir)
+
+            def check_folder() -> None:
+                if writes:
+                    formats.check_models_stay(names, export_dir)
+                    formats.check_writable(export_dir)
+
+            all_or_none(check_folder) if many else check_folder()
         if native_resolution and infer_gs:
             raise ValueError("Gaussians belong to the processed images' pixels, which native_resolution replaces; ask for one of the two")
         if native_resolution and not as_numpy:
             raise ValueError("native_resolution is computed on the host, and as_numpy=False leaves the result on the device; leave one out")
-        many = self.mesh is not None and jax.process_count() > 1
         if many and not as_numpy:
             raise ValueError("as_numpy=False leaves results on the devices, where other processes' cannot be read; leave it out")
         runner = self._runner

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import io
+import socket
 import threading
 from collections.abc import Callable
 from types import ModuleType
@@ -71,6 +72,22 @@ def import_viser() -> ModuleType:
     return viser
 
 
+def check_host(host: str) -> None:
+    """Makes sure that a page can be served at an address, where viser would wait for ever.
+
+    Raises:
+        OSError: nothing can listen there.
+    """
+    try:
+        with socket.create_server((host, 0), family=socket.getaddrinfo(host, 0)[0][0]):
+            pass
+    except OSError as error:
+        raise OSError(
+            f"nothing can listen at {host} here ({error.strerror}); the host is an address of this machine, such as 127.0.0.1, or 0.0.0.0 "
+            f"for all of them"
+        ) from error
+
+
 def start(prediction: Prediction, options: ExportOptions | None = None, *, host: str = "127.0.0.1", port: int = 8080) -> tuple:
     """As `view`, but returns at once: the `viser.ViserServer` and the handles of what is in the scene, by name.
 
@@ -79,6 +96,7 @@ def start(prediction: Prediction, options: ExportOptions | None = None, *, host:
     units are taken off. Up is what is up for the cameras on average.
     """
     viser = import_viser()
+    check_host(host)
     from viser import transforms
 
     options = ExportOptions() if options is None else options

@@ -67,7 +67,7 @@ def test_an_address_of_another_machine_is_refused_before_the_network_runs(here, 
     options = ["--json", "--view", "--view-host", "203.0.113.1"]
     done = CliRunner().invoke(app, arguments(tiny_model_dir, *options), catch_exceptions=False)
     assert done.exit_code == 1
-    assert json.loads(done.stdout)["error"].startswith("--view-host is 203.0.113.1, where nothing can listen here; it is ")
+    assert json.loads(done.stdout)["error"].startswith("nothing can listen at 203.0.113.1 here (")
     assert "load" not in done.stderr
 
 

@@ -105,6 +105,11 @@ def test_it_runs_until_it_is_interrupted(prediction):
         urllib.request.urlopen(address)
 
 
+def test_an_address_of_another_machine_is_refused(prediction):
+    with pytest.raises(OSError, match=r"nothing can listen at 203\.0\.113\.1 here \(.*\); the host is an address of this machine, such as"):
+        view(prediction, host="203.0.113.1")
+
+
 def test_without_images_or_anything_to_show_there_is_no_view(prediction):
     pytest.importorskip("viser")
     with pytest.raises(ValueError, match=r"^looking at a prediction needs its processed_images, and it has none$"):
