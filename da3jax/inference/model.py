@@ -259,7 +259,7 @@ class DepthAnything3:
         """
         image = several(image)
         writes = jax.process_index() == 0
-        many = self.mesh is not None and jax.process_count() > 1
+        many = jax.process_count() > 1 and self.mesh is not None
         if export_dir is not None:
             names = formats.check_formats(export_format)
             infer_gs = infer_gs or "gs_ply" in names

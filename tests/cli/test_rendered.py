@@ -34,6 +34,7 @@ def test_pictures_are_three_to_four_and_the_side_that_is_told_is_the_longer_or_t
     assert [picture_size(side, shorter=True) for side in (84, 42, 378, 1)] == [(84, 112), (42, 56), (378, 504), (14, 14)]
 
 
+@pytest.mark.integration
 def test_a_network_without_cameras_in_a_folder_of_any_name_has_errors_of_depth_alone(released_dir, tmp_path, monkeypatch):
     shutil.copytree(released_dir.parent / "single_view", tmp_path / "da3-tiny")
     monkeypatch.chdir(tmp_path)

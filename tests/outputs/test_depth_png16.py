@@ -113,9 +113,15 @@ def test_a_scene_without_depth_is_zero(prediction, tmp_path):
 def test_an_interrupted_rerun_leaves_images_and_scale_that_belong_together(prediction, tmp_path, monkeypatch):
     export(prediction, "depth_png16", tmp_path)
     before = {path: path.read_bytes() for path in (tmp_path / "depth_png16").iterdir()}
-    encoded = iter([b"a new image"])
-    monkeypatch.setattr(depth_png16, "encode_png", lambda *image, **text: next(encoded))
-    with pytest.raises(StopIteration):
+    images = [b"a new image"]
+
+    def encode(*image, **text):
+        if not images:
+            raise KeyboardInterrupt
+        return images.pop()
+
+    monkeypatch.setattr(depth_png16, "encode_png", encode)
+    with pytest.raises(KeyboardInterrupt):
         export(dataclasses.replace(prediction, depth=9 * prediction.depth), "depth_png16", tmp_path)
     assert {path: path.read_bytes() for path in (tmp_path / "depth_png16").iterdir()} == before
 

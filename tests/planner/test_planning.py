@@ -32,6 +32,7 @@ def test_it_plans_the_program_that_inference_runs(three):
     assert (three.fits, three.devices, three.max_views) == (True, 1, None)
 
 
+@pytest.mark.integration
 def test_the_largest_number_of_views_fits_and_the_next_does_not(three):
     five = tiny(5, bucket_views=False, search=False)
     for room, most in ((five.peak_bytes_per_device, 5), (five.peak_bytes_per_device - 1, 4)):

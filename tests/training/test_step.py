@@ -48,7 +48,7 @@ def one_device(make_run, batches):
     [
         pytest.param("sgd", (8, 1), marks=pytest.mark.slow, id="sgd-data"),
         pytest.param("sgd", (2, 4), marks=pytest.mark.slow, id="sgd-fsdp"),
-        pytest.param("sgd", (1, 4, 2), id="sgd-fsdp-view"),
+        pytest.param("sgd", (1, 4, 2), marks=pytest.mark.integration, id="sgd-fsdp-view"),
         pytest.param("adamw", (2, 4), marks=pytest.mark.slow, id="adamw-fsdp"),
         pytest.param("muon", (2, 4), marks=pytest.mark.slow, id="muon-fsdp"),
     ],
