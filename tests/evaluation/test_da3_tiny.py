@@ -53,10 +53,12 @@ def test_it_sees_as_well_as_when_it_was_packaged(tiny, batches, conditioned, abs
     assert found["rays_auc_30"] == pytest.approx(rays, abs=1)
 
 
+@pytest.mark.integration
 def test_bfloat16_keeps_its_metrics(tiny, kept):
     kept(yardstick.network(*tiny, dtype="bfloat16"), abs_rel=0.001, auc=1.5)
 
 
+@pytest.mark.integration
 def test_devices_that_share_scenes_and_parameters_keep_its_metrics(tiny, kept):
     mesh = make_mesh(2, 2, devices=jax.devices()[:4])
     params, config = tiny
@@ -64,6 +66,7 @@ def test_devices_that_share_scenes_and_parameters_keep_its_metrics(tiny, kept):
     kept(lambda batch: predict(jax.device_put(batch, batch_sharding(mesh))))
 
 
+@pytest.mark.integration
 def test_an_exported_program_keeps_its_metrics(tiny, kept):
     params, config = tiny
     program = export_forward(config, *yardstick.SIZE, ref_view_strategy="first")
@@ -77,6 +80,7 @@ def test_an_exported_program_keeps_its_metrics(tiny, kept):
     kept(predict)
 
 
+@pytest.mark.integration
 @pytest.mark.parametrize("form", ["filled up to more views", "over devices that share views"])
 def test_a_scene_is_seen_the_same(tiny, batches, form):
     images = np.round(np.asarray(batches[0].images[0, :5]) * 255).astype(np.uint8)

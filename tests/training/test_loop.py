@@ -57,6 +57,7 @@ def straight(photographs, tmp_path_factory):
     return folder
 
 
+@pytest.mark.integration
 def test_a_run_leaves_weights_and_what_it_measured(straight):
     params, config = weights.load(straight / "weights-6")
     assert config == run(straight).model
@@ -237,6 +238,7 @@ def test_a_teacher_without_sky_cannot_label_sky(photographs, tmp_path):
         train(run(tmp_path / "run", data=data, **fields))
 
 
+@pytest.mark.integration
 def test_a_finished_run_is_left_as_it_is(straight, photographs, caplog):
     before = (straight / "train.csv").read_text()
     with caplog.at_level(logging.INFO, "da3jax"):
@@ -257,6 +259,7 @@ def test_a_broken_image_is_skipped_and_named(photographs, tmp_path, caplog):
     assert "0002.png" in caplog.text
 
 
+@pytest.mark.integration
 def test_a_run_that_was_killed_at_its_weights_writes_them(straight, photographs, tmp_path):
     shutil.copytree(straight, tmp_path / "run")
     weights_folder = tmp_path / "run" / "weights-6"
@@ -303,12 +306,14 @@ def test_views_over_devices_of_several_processes_are_refused(photographs, tmp_pa
         train(run(tmp_path / "run", data=data_of(photographs), mesh={"data": 1, "view": 8}))
 
 
+@pytest.mark.integration
 def test_fewer_steps_than_were_taken_are_refused(straight, photographs, tmp_path):
     shutil.copytree(straight, tmp_path / "run")
     with pytest.raises(ValueError, match=r"the run in .*run has taken 6 steps, and steps is 5; it is at least 6"):
         train(run(tmp_path / "run", steps=5, data=data_of(photographs)))
 
 
+@pytest.mark.integration
 def test_what_was_validated_is_saved_so_that_the_best_can_stay(straight):
     steps = {int(path.name) for path in (straight / "checkpoints").iterdir() if path.name.isdigit()}
     assert steps == {3, 6}  # validated every three steps, and saved every hundred
@@ -324,6 +329,7 @@ def test_two_runs_in_one_folder_are_refused(photographs, tmp_path):
         pass
 
 
+@pytest.mark.integration
 def test_another_network_in_the_same_folder_is_refused(straight, photographs, tmp_path):
     shutil.copytree(straight, tmp_path / "run")
     model = json.loads(json.dumps(to_dict(run(straight).model)))
@@ -334,6 +340,7 @@ def test_another_network_in_the_same_folder_is_refused(straight, photographs, tm
     assert (tmp_path / "run" / "config.yaml").read_text() == before
 
 
+@pytest.mark.integration
 def test_fine_tuning_starts_from_weights_and_leaves_the_backbone(straight, photographs, tmp_path):
     losses = {"weights": {"ray": 0, "point": 0}, "pose_probability": 0.0}
     fields = {"steps": 2, "data": data_of(photographs), "start_from": str(straight / "weights-6"), "losses": losses}
