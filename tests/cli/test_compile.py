@@ -28,12 +28,15 @@ def was_there(caplog, *arguments):
 
 @pytest.fixture
 def folder(tmp_path, monkeypatch):
-    """A compilation cache of its own, as far as the configuration goes: JAX has opened that of the tests."""
-    before = jax.config.jax_compilation_cache_dir
-    jax.config.update("jax_compilation_cache_dir", None)
+    """A compilation cache of its own, as far as the configuration goes: JAX has opened that of the tests. All is kept, however quick."""
+    names = ("jax_compilation_cache_dir", "jax_persistent_cache_min_compile_time_secs")
+    before = {name: getattr(jax.config, name) for name in names}
+    for name, value in zip(names, (None, 0), strict=True):
+        jax.config.update(name, value)
     monkeypatch.setenv("DA3JAX_COMPILATION_CACHE", str(tmp_path / "cache"))
     yield tmp_path / "cache"
-    jax.config.update("jax_compilation_cache_dir", before)
+    for name, value in before.items():
+        jax.config.update(name, value)
 
 
 def test_it_compiles_what_images_runs_and_prints_the_folder(tiny_model_dir, folder, tmp_path, caplog):
