@@ -19,11 +19,19 @@ def call(*arguments):
 
 
 @pytest.mark.integration
-def test_without_input_a_scene_is_rendered_at_the_networks_size(tmp_path):
-    done = call("--export-dir", tmp_path, "--export-format", "npz")
+@pytest.mark.parametrize(
+    ("options", "shape"),
+    [
+        ((), (4, 84, 112)),
+        (("--process-res", 60), (4, 42, 56)),
+        (("--process-res", 42, "--process-res-method", "lower_bound_resize"), (4, 42, 56)),
+    ],
+)
+def test_without_input_a_scene_is_rendered_at_the_networks_size_or_as_told(tmp_path, options, shape):
+    done = call("--export-dir", tmp_path, "--export-format", "npz", *options)
     assert done.exit_code == 0, done.stderr
     with np.load(tmp_path / "exports/npz/results.npz") as arrays:
-        assert arrays["depth"].shape == (4, 84, 112)
+        assert arrays["depth"].shape == shape
     assert "da3-tiny is used" in done.stderr
     assert re.search(r"depth, after one scale +AbsRel 0\.\d+", done.stderr)
     assert all(f"cameras by the {part}" in done.stderr for part in ("head", "rays"))
