@@ -76,17 +76,15 @@ def check_export(options: RunOptions, images: Sequence[ImageLike] = ()) -> None:
     import jax
 
     from da3jax.inputs import lazy_images
-    from da3jax.outputs import check_formats, check_inputs_stay, check_models_stay, check_writable
+    from da3jax.outputs import check_folder, check_formats
     from da3jax.outputs.kept_inputs import check_inputs_outside
     from da3jax.outputs.viewer import check_host, import_viser
 
     if jax.process_index() == 0:
         formats, lazy = check_formats(options.export_format), lazy_images(images)
-        check_inputs_stay(formats, options.export_dir, lazy)
-        check_models_stay(formats, options.export_dir)
         if options.auto_cleanup:
             check_inputs_outside(options.export_dir, lazy)
-        check_writable(options.export_dir)
+        check_folder(formats, options.export_dir, lazy)
         if options.view:
             import_viser()
             check_host(options.view_host)

@@ -270,15 +270,12 @@ class DepthAnything3:
             if "images" in options:
                 raise ValueError("export_kwargs has images, and exports take those that inference was given; leave them out")
             formats.export_options(**options)
-            formats.check_inputs_stay(names, export_dir, lazy_images(image))
             formats.check_placed(names, len(image), self.config, independent=independent, known=extrinsics is not None)
-
-            def check_folder() -> None:
-                if writes:
-                    formats.check_models_stay(names, export_dir)
-                    formats.check_writable(export_dir)
-
-            all_or_none(check_folder) if many else check_folder()
+            check = partial(formats.check_folder, names, export_dir, lazy_images(image))
+            if many:
+                all_or_none(check if writes else lambda: None)
+            elif writes:
+                check()
         if native_resolution and infer_gs:
             raise ValueError("Gaussians belong to the processed images' pixels, which native_resolution replaces; ask for one of the two")
         if native_resolution and not as_numpy:

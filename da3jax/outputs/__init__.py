@@ -27,14 +27,14 @@ from da3jax.outputs.rerun import import_rerun, write_rerun
 from da3jax.outputs.video import write_video
 from da3jax.outputs.viewer import view
 from da3jax.schema import one_of
-from da3jax.types import Prediction
+from da3jax.types import LazyImage, Prediction
 
 __all__ = [
     "FORMATS",
     "ExportOptions",
+    "check_folder",
     "check_formats",
     "check_inputs_stay",
-    "check_models_stay",
     "check_placed",
     "check_writable",
     "export",
@@ -112,15 +112,23 @@ def check_placed(formats: Sequence[str], views: int, config: Config, *, independ
             )
 
 
-def check_models_stay(formats: Sequence[str], export_dir: str | pathlib.Path) -> None:
-    """Makes sure that no format replaces a model that da3jax has not written.
+def check_folder(formats: Sequence[str], export_dir: str | pathlib.Path, images: Sequence[LazyImage] | None) -> None:
+    """Makes sure that formats can be written into a folder, and replace neither what is read nor a model that da3jax has not written.
+
+    Args:
+        formats: names of formats.
+        export_dir: created if it is not there.
+        images: the pictures of the views, if they are known.
 
     Raises:
-        ValueError: one would; the message names what is there.
+        ValueError: as `check_inputs_stay`, or a model would be replaced; the message names what is there.
+        OSError: the folder cannot be written.
     """
+    check_inputs_stay(formats, export_dir, images)
     for name in formats:
         if name in _CHECKS:
             _CHECKS[name](pathlib.Path(export_dir))
+    check_writable(export_dir)
 
 
 def export(prediction: Prediction, export_format: str, export_dir: str | pathlib.Path, **options: Any) -> list[pathlib.Path]:
@@ -164,7 +172,11 @@ def export(prediction: Prediction, export_format: str, export_dir: str | pathlib
 
 
 def export_each(prediction: Prediction, export_format: str, export_dir: str | pathlib.Path, **options: Any) -> Iterator[list[pathlib.Path]]:
-    """As `export`, the files of one format after the other, so that those are known which are written when the next one fails."""
+    """As `export`, which says what it takes and raises, a format at a time: so those files are known that are there when the next fails.
+
+    Yields:
+        The files of one format, once they are written. All is checked when the first are asked for.
+    """
     names = check_formats(export_format)
     chosen = export_options(**options)
     prediction = jax.tree.map(np.asarray, prediction)
@@ -173,9 +185,7 @@ def export_each(prediction: Prediction, export_format: str, export_dir: str | pa
         raise ValueError(
             f"images are {len(chosen.images)} beside a prediction of {len(prediction.depth)} views; there is one picture a view"
         )
-    check_inputs_stay(names, export_dir, chosen.images)
-    check_models_stay(names, export_dir)
-    check_writable(export_dir)
+    check_folder(names, export_dir, chosen.images)
     for name in names:
         yield _WRITERS[name](prediction, pathlib.Path(export_dir), chosen)
 

@@ -7,6 +7,7 @@ import pytest
 from PIL import Image
 
 import da3jax
+from da3jax.config import PRESETS
 from da3jax.inputs import lazy_images, read_nerfstudio, read_scene_colmap, video_frames
 from da3jax.outputs import check_inputs_stay, export
 from da3jax.types import LazyImage
@@ -136,6 +137,6 @@ def test_inference_names_its_own_pictures_for_the_exports(tmp_path):
 
 
 def test_inference_says_so_before_the_network_runs(tmp_path):
-    model = da3jax.DepthAnything3.__new__(da3jax.DepthAnything3)
+    model = da3jax.DepthAnything3({}, PRESETS["da3-tiny"])
     with pytest.raises(ValueError, match=r"'depth_vis' writes into"):
         model.inference([picture(tmp_path / "depth_vis" / "0000.png")], export_dir=tmp_path, export_format="depth_vis")
