@@ -251,7 +251,7 @@ def _prepare(config: TrainConfig, mesh: jax.sharding.Mesh, checkpoints: Checkpoi
 
 
 def _remember(config: TrainConfig, folder: pathlib.Path) -> None:
-    """Writes the configuration beside the run, and says what differs from the one that it was begun with."""
+    """Writes the configuration beside the run, and says what differs from the one that is there."""
     _say_what_differs(config, folder)
     if jax.process_index() == 0:
         with atomic(folder / "config.yaml") as temp:
@@ -259,10 +259,10 @@ def _remember(config: TrainConfig, folder: pathlib.Path) -> None:
 
 
 def _say_what_differs(config: TrainConfig, folder: pathlib.Path) -> None:
-    """Warns of each setting that the run in the folder was begun with another value of."""
+    """Warns of each setting that the run in the folder had another value of when it last went on."""
     if (path := folder / "config.yaml").exists():
         for difference in differences(load_train_config(path), config):
-            logger.warning("the run in %s was begun with another configuration: %s", folder, difference)
+            logger.warning("the run in %s had another configuration: %s", folder, difference)
 
 
 def _tell(log: MetricsLog | None, stream: str, step: int, metrics: dict[str, float], report: Report) -> None:

@@ -245,7 +245,7 @@ def test_a_finished_run_is_left_as_it_is(straight, photographs, caplog):
         assert train(run(straight, steps=6, data=data_of(photographs))) == straight / "weights-6"
         train(run(straight, steps=6, data=data_of(photographs), seed=1))
     assert "all 6 steps are taken already" in caplog.text
-    assert "was begun with another configuration: seed: 0 → 1" in caplog.text
+    assert "had another configuration: seed: 0 → 1" in caplog.text
     assert (straight / "train.csv").read_text() == before
 
 
