@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import difflib
+import numbers
 import pathlib
 import types
 import typing
@@ -22,6 +23,11 @@ def one_of(what: str, value: Any, allowed: Iterable[Any]) -> None:
     close = difflib.get_close_matches(str(value), [str(option) for option in allowed], n=1)
     hint = f"; did you mean {close[0]!r}?" if close else ""
     raise ValueError(f"{what} {value!r} is unknown; it is one of {', '.join(map(str, allowed))}{hint}")
+
+
+def is_integer(value: Any) -> bool:
+    """Whether `value` is a whole number by its type, Python's or NumPy's; True and False are none."""
+    return isinstance(value, numbers.Integral) and not isinstance(value, bool)
 
 
 def at_least(name: str, value: float, least: float) -> None:

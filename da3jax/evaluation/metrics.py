@@ -7,9 +7,8 @@ from typing import Literal
 
 import numpy as np
 
+from da3jax.geometry import relative_rounding
 from da3jax.schema import one_of
-
-COINCIDENT = 1e-6  # a translation this small beside the largest is rounding: float32 keeps 6e-8 of the largest
 
 
 def depth_metrics(
@@ -21,7 +20,8 @@ def depth_metrics(
         depth: predicted z-depth (S, H, W), in any unit with "median", in that of `truth` with "none".
         truth: true z-depth (S, H, W), finite and positive where `mask` is set.
         mask: (S, H, W), the pixels to look at.
-        align: "median" multiplies the depth of the whole scene by the median of truth / depth over the mask; "none" leaves it as it is.
+        align: "median" multiplies the depth of the whole scene by the median of truth / depth where the mask is set and depth is finite and
+            positive; "none" leaves it as it is.
 
     Returns:
         `abs_rel`, mean of |depth − truth| / truth; `delta1`, share (0 to 1) of pixels where both depth / truth and truth / depth are
@@ -42,7 +42,8 @@ def depth_metrics(
         raise ValueError("truth is not finite and positive everywhere on the mask; leave pixels without true depth out of the mask")
     with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
         if align == "median":
-            depth = depth * np.median(truth / depth)
+            predicted = np.isfinite(depth) & (depth > 0)
+            depth = depth * (np.median(truth[predicted] / depth[predicted]) if predicted.any() else 1)
         error = depth - truth
         return {
             "abs_rel": float(np.mean(np.abs(error) / truth)),
@@ -56,7 +57,8 @@ def pose_errors(predicted: np.ndarray, truth: np.ndarray) -> np.ndarray:
 
     As in the official benchmark: the world becomes the first camera's frame, E ← E E₀⁻¹; the relative pose of views i < j is E_i⁻¹ E_j;
     the error is the larger of the angle between the two relative rotations (0 to 180) and the angle between the two relative
-    translations whatever their sign (0 to 90). No rigid motion of either world and no scale changes it.
+    translations whatever their sign (0 to 90). No rigid motion of either world and no scale changes it, but for what the numbers no
+    longer hold: a translation is zero up to the rounding of places that the array's type, or rotations that are not quite ones, tell.
 
     Where the true relative translation is zero, as with cameras that only turn about the first one's centre, it has no direction and
     only the rotation counts (the official code gives 90 degrees there). A predicted translation of zero beside a true one that is not
@@ -72,7 +74,7 @@ def pose_errors(predicted: np.ndarray, truth: np.ndarray) -> np.ndarray:
     Raises:
         ValueError: a shape is another, the numbers of views differ or are below two, or the truth is not finite.
     """
-    predicted, truth = np.asarray(predicted, np.float64), np.asarray(truth, np.float64)
+    predicted, truth = np.asarray(predicted), np.asarray(truth)
     for name, poses in (("predicted", predicted), ("truth", truth)):
         if poses.ndim != 3 or poses.shape[1:] not in ((3, 4), (4, 4)):
             raise ValueError(f"{name} has the shape {poses.shape}; world-to-camera poses are (S, 3, 4) or (S, 4, 4)")
@@ -114,7 +116,7 @@ def pose_auc(errors: np.ndarray, thresholds: Sequence[int] = (3, 5, 15, 30)) -> 
     if errors.ndim != 1 or not errors.size:
         raise ValueError(f"errors has the shape {errors.shape}; it must be (P,) with at least one pair")
     for k in thresholds:
-        if k != int(k) or k < 1:
+        if not k >= 1 or k % 1:
             raise ValueError(f"the threshold {k} is not a positive whole number of degrees")
     counted = errors[~np.isnan(errors)]
     return {int(k): float(100 * np.cumsum(np.histogram(counted, np.arange(k + 1))[0]).mean() / errors.size) for k in thresholds}
@@ -122,9 +124,9 @@ def pose_auc(errors: np.ndarray, thresholds: Sequence[int] = (3, 5, 15, 30)) -> 
 
 def _relative(poses: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Rotations (P, 3, 3) and translations (P, 3) of E_i⁻¹ E_j in the first camera's frame, and (P,) whether the translation is zero."""
-    rotation, translation = poses[:, :3, :3], poses[:, :3, 3:]
+    rotation, translation = np.split(poses[:, :3].astype(np.float64), [3], axis=2)
     # before the change of world, which is where rounding comes from
-    tiny = COINCIDENT * np.abs(translation).max(initial=0, where=np.isfinite(translation))
+    tiny = relative_rounding(poses) * np.abs(translation).max(initial=0, where=np.isfinite(translation))
     rotation = rotation @ rotation[0].T
     translation = translation - rotation @ translation[0]
     i, j = np.triu_indices(len(poses), 1)

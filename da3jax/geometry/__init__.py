@@ -40,7 +40,7 @@ from da3jax.geometry.pose_normalization import normalize_poses
 from da3jax.geometry.procrustes import project_to_rotation
 from da3jax.geometry.ray_solver import Solution, cameras_from_rays
 from da3jax.geometry.rays import points_from_rays, rays_from_cameras, resample_rays
-from da3jax.geometry.rigid import compose_rigid, invert_rigid, to_homogeneous, transform_points
+from da3jax.geometry.rigid import compose_rigid, invert_rigid, relative_rounding, to_homogeneous, transform_points
 from da3jax.geometry.rotations import (
     axis_angle_from_rotation,
     matrix_from_quaternion,
@@ -91,6 +91,7 @@ __all__ = [
     "project_to_rotation",
     "quaternion_from_matrix",
     "rays_from_cameras",
+    "relative_rounding",
     "resample_rays",
     "rotate_harmonics",
     "rotation_angle",

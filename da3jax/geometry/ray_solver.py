@@ -97,6 +97,7 @@ def cameras_from_rays(
 
     Args:
         ray: (..., h, w, 6) direction, of any positive length, then origin, in the world frame. Rays that are not finite do not count.
+            Of fewer bits than float32 they become that.
         ray_conf: (..., h, w) weights, at least 0; None for all alike.
         method: `least_squares`, as above, or `official` (RANSAC and QL), which is slow and right for centred principal points only.
         principal_point: `free` for each view, and drawn to the image centre as far as noise leaves it undecided; `shared` by the views of
@@ -132,6 +133,7 @@ def cameras_from_rays(
     if max_rays is not None and max_rays < 4:
         raise ValueError(f"max_rays is {max_rays}; a camera needs at least 4, and is good from some thousand")
     *leading, height, width, _ = ray.shape
+    ray = jnp.asarray(ray, jnp.promote_types(ray.dtype, jnp.float32))
     conf = jnp.ones_like(ray[..., 0]) if ray_conf is None else ray_conf.astype(ray.dtype)
     with jax.default_matmul_precision("highest"):
         if method == "official":

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from da3jax.geometry.safe import matmul
 
@@ -33,6 +34,19 @@ def transform_points(transform: jax.Array, points: jax.Array) -> jax.Array:
     flat = points.reshape(*points.shape[:lead], -1, 3)
     moved = matmul(flat, jnp.swapaxes(transform[..., :3, :3], -1, -2)) + transform[..., None, :3, 3]
     return moved.reshape(*moved.shape[:-2], *points.shape[lead:])
+
+
+def relative_rounding(transforms: np.ndarray) -> float:
+    """How far cameras in one place may lie apart by rounding alone, over the largest translation of their transforms (..., 3 or 4, 4).
+
+    The array's type tells, and rotations that are not quite ones: numbers may have been rounded before they became float64. Transforms
+    that are not finite do not count.
+    """
+    rotation = transforms[..., :3, :3].astype(np.float64)
+    with np.errstate(invalid="ignore", over="ignore"):
+        off = np.abs(rotation @ rotation.swapaxes(-1, -2) - np.eye(3))
+    exact = transforms.dtype if transforms.dtype.kind == "f" else np.float64
+    return float(max(16 * np.finfo(exact).eps, 4 * off.max(initial=0, where=np.isfinite(off))))
 
 
 def to_homogeneous(transform: jax.Array) -> jax.Array:

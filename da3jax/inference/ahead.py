@@ -12,6 +12,7 @@ from da3jax.inference.plan import check_size, planned
 from da3jax.inference.program import KnownCameras
 from da3jax.inference.running import Runner
 from da3jax.parallel import view_sharding
+from da3jax.schema import is_integer
 from da3jax.types import Views
 
 
@@ -19,8 +20,8 @@ def trace(
     runner: Runner, config: Config, views: int, height: int, width: int, *, extrinsics: bool, intrinsics: bool, **options: Any
 ) -> jax.stages.Traced:
     """What `DepthAnything3.compile` compiles; arguments and errors are its."""
-    if views < 1:
-        raise ValueError(f"views is {views}; it is at least 1")
+    if not is_integer(views) or views < 1:
+        raise ValueError(f"views is {views!r}; it is a whole number, at least 1")
     check_size(height, width)
     eyes = np.broadcast_to(np.eye(3, 4), (1, views, 3, 4))
     stand_in = Views(

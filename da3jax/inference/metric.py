@@ -130,8 +130,8 @@ def _usable(prediction: Prediction, view: int) -> np.ndarray:
 def _known_depth(prediction: Prediction, depth: np.ndarray | Sequence[np.ndarray | None]) -> tuple[np.ndarray, np.ndarray]:
     """Predicted and true depth at the pixels where the latter is known."""
     views, shared = len(prediction.depth), prediction.depth.shape[1:]
-    if len(depth) != views:
-        raise ValueError(f"depth has {len(depth)} maps for {views} views; it is one map (h, w) a view, None for a view without")
+    if (maps := len(depth) if np.iterable(depth) else 0) != views:
+        raise ValueError(f"depth has {maps} maps for {views} views; it is one map (h, w) a view, None for a view without")
     sizes, lengths, reference = view_sizes(prediction), [], []
     for view, known in enumerate(depth):
         if known is None:
@@ -151,8 +151,9 @@ def _known_depth(prediction: Prediction, depth: np.ndarray | Sequence[np.ndarray
 
 def _known_distances(prediction: Prediction, distances: Mapping[tuple[int, int], float]) -> tuple[np.ndarray, np.ndarray]:
     """Predicted and true distances between cameras."""
-    if not distances:
-        raise ValueError("camera_distances is empty; it maps pairs of views (i, j) to the metres between them")
+    if not isinstance(distances, Mapping) or not distances:
+        found = "empty" if isinstance(distances, Mapping) else f"a {type(distances).__name__}"
+        raise ValueError(f"camera_distances is {found}; it maps pairs of views (i, j) to the metres between them")
     if prediction.extrinsics is None:
         raise ValueError("camera_distances needs cameras, but the prediction's extrinsics is None")
     views = len(prediction.extrinsics)

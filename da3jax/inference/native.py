@@ -38,7 +38,7 @@ def to_native(prediction: Prediction, images: Sequence[ImageLike] | ImageLike | 
         Numpy arrays. `depth`, `conf`, `sky` and `processed_images` are at the photographs' size, `intrinsics` are in their pixels, and
         `from_image` is the identity. `points` are made of depth and cameras, NaN where there is no depth; None where intrinsics are
         None. Gaussians, one a processed pixel, are left out; rays and `aux` stay as they are.
-        A prediction that is at this size already is returned as it is.
+        A prediction that is at this size already is returned as it is, its images not being looked at.
 
     Raises:
         ValueError: an unknown method, a prediction that does not say how its images were processed, or images that are not those that
@@ -52,14 +52,14 @@ def to_native(prediction: Prediction, images: Sequence[ImageLike] | ImageLike | 
             raise ValueError(f"to_native needs the prediction's {name}, which is None; predictions of `inference` have it")
     count, sizes = len(prediction.depth), prediction.image_sizes
     height, width = sizes.max(axis=0).tolist()
+    if images is not None and len(images := several(images)) != count:
+        raise ValueError(f"there are {len(images)} images for the prediction's {count} views; they are those that it was made of")
     from_image = np.asarray(prediction.from_image, np.float64)
     if prediction.depth.shape[1:] == (height, width) and (from_image == np.eye(3)).all():
         return prediction
     for view, matrix in enumerate(from_image):
         if (matrix[[0, 1, 2, 2], [1, 0, 0, 1]] != 0).any() or matrix[0, 0] <= 0 or matrix[1, 1] <= 0 or matrix[2, 2] != 1:
             raise ValueError(f"from_image of view {view} is {matrix.tolist()}; it scales and moves pixels, and does nothing else")
-    if images is not None and len(images := several(images)) != count:
-        raise ValueError(f"there are {len(images)} images for the prediction's {count} views; they are those that it was made of")
 
     guides, conf, sky = prediction.processed_images, prediction.conf, prediction.sky
     shape = (count, height, width)

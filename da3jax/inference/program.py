@@ -22,6 +22,7 @@ from da3jax.geometry import (
     invert_rigid,
     normalize_poses,
     points_from_rays,
+    relative_rounding,
     unproject,
 )
 from da3jax.inference.gaussians import official_gaussians, world_gaussians
@@ -85,7 +86,7 @@ class KnownCameras(NamedTuple):
             shift = translation - turn @ translation[:, first, None]
             # Cameras that only turn differ in place by the rounding of their numbers, which is no baseline.
             far, apart = (np.nanmax(np.abs(x)) for x in (translation, shift))
-            if apart <= max(LEAST_BASELINE, 16 * np.finfo(extrinsics.dtype).eps * far):
+            if apart <= max(LEAST_BASELINE, relative_rounding(extrinsics) * far):
                 shift = 0 * shift  # unknown stays unknown
             elif apart < 1e4 * (rounding := np.finfo(np.float32).eps * far):
                 logger.warning(

@@ -130,7 +130,7 @@ def list_images(folder: str | pathlib.Path, extensions: Sequence[str] = IMAGE_EX
 
     Args:
         folder: where to look; not in its subfolders.
-        extensions: endings of names that count, in upper or lower case.
+        extensions: endings of names that count, in upper or lower case; one or several.
 
     Raises:
         FileNotFoundError: the folder is not there, or has no such file.
@@ -141,6 +141,7 @@ def list_images(folder: str | pathlib.Path, extensions: Sequence[str] = IMAGE_EX
         raise FileNotFoundError(f"{folder} does not exist; it should be a folder of images")
     if not folder.is_dir():
         raise NotADirectoryError(f"{folder} is a file, not a folder of images")
+    extensions = [extensions] if isinstance(extensions, str) else extensions
     wanted = {"." + extension.strip().lower().lstrip(".") for extension in extensions}
     found = [path for path in folder.iterdir() if path.suffix.lower() in wanted and not path.name.startswith(".") and path.is_file()]
     if not found:

@@ -17,7 +17,7 @@ from da3jax.inputs.cameras import Matrices, check_extrinsics, check_intrinsics
 from da3jax.inputs.exif import intrinsics_from_exif
 from da3jax.inputs.images import ImageLike, describe, read_with_size, several
 from da3jax.inputs.resize import resize_area, resize_cubic
-from da3jax.schema import one_of
+from da3jax.schema import is_integer, one_of
 from da3jax.types import Views
 
 METHODS = ("upper_bound_resize", "lower_bound_resize", "upper_bound_crop", "lower_bound_crop")
@@ -80,9 +80,11 @@ def preprocess(
         ModuleNotFoundError: a HEIC file, and pillow-heif is not installed.
     """
     one_of("process_res_method", process_res_method, METHODS)
-    if not _whole(process_res) or process_res < PATCH_SIZE:
+    if not is_integer(process_res) or process_res < PATCH_SIZE:
         raise ValueError(f"process_res is {process_res!r}; it is a whole number of pixels, at least one patch ({PATCH_SIZE})")
-    if num_workers is not None and (not _whole(num_workers) or num_workers < 1):
+    if max_long_side is not None and (not is_integer(max_long_side) or max_long_side < PATCH_SIZE):
+        raise ValueError(f"max_long_side is {max_long_side!r}; it is a whole number of pixels, at least one patch ({PATCH_SIZE}), or None")
+    if num_workers is not None and (not is_integer(num_workers) or num_workers < 1):
         raise ValueError(f"num_workers is {num_workers!r}; it is a number of threads, at least 1, or None")
     images = several(images)
     if not images:
@@ -116,10 +118,6 @@ def preprocess(
     if extrinsics is not None:
         extrinsics = extrinsics[None]
     return Views(_look_up(_NORMALISED, pixels)[None], extrinsics, intrinsics, _look_up(_SHOWN, pixels), from_image, np.array(sizes))
-
-
-def _whole(value: object) -> bool:
-    return isinstance(value, int | np.integer) and not isinstance(value, bool)
 
 
 def _sizes(

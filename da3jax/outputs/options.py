@@ -7,20 +7,13 @@ import math
 from collections.abc import Callable, Sequence
 from typing import Any
 
-import numpy as np
-
-from da3jax.schema import one_of
+from da3jax.schema import is_integer, one_of
 from da3jax.types import LazyImage
 
 THINNING = ("voxel", "random")
 MESH_METHODS = ("grid", "tsdf")
 
-
-def _whole(x: Any) -> bool:
-    return isinstance(x, int | np.integer) and not isinstance(x, bool)
-
-
-_COUNT = (lambda x: _whole(x) and x >= 1, "a whole number, at least 1")
+_COUNT = (lambda x: is_integer(x) and x >= 1, "a whole number, at least 1")
 _FPS = (lambda x: 0.1 <= x <= 1000, "in frames a second, between 0.1 and 1000")
 _POSITIVE_OR_NONE = (lambda x: x is None or 0 < x < math.inf, "a positive number, or None")
 
@@ -28,17 +21,17 @@ _BOUNDS: dict[str, tuple[Callable[[Any], bool], str]] = {
     "conf_thresh_percentile": (lambda x: 0 <= x <= 100, "between 0 and 100"),
     "edge_threshold": _POSITIVE_OR_NONE,
     "num_max_points": _COUNT,
-    "seed": (lambda x: _whole(x) and x >= 0, "a whole number, at least 0"),
+    "seed": (lambda x: is_integer(x) and x >= 0, "a whole number, at least 0"),
     "sparse_max_points": _COUNT,
     "track_tolerance": (lambda x: 0 < x < 1, "between 0 and 1, both excluded"),
     "mesh_edge_threshold": (lambda x: 0 < x <= 90, "an angle in degrees, above 0 and at most 90"),
     "mesh_max_faces": _COUNT,
     "mesh_voxel_size": _POSITIVE_OR_NONE,
-    "gs_sh_degree": (lambda x: _whole(x) and 0 <= x <= 3, "0, 1, 2 or 3"),
+    "gs_sh_degree": (lambda x: is_integer(x) and 0 <= x <= 3, "0, 1, 2 or 3"),
     "gs_trim_border": (lambda x: 0 <= x < 0.5, "at least 0 and less than 0.5"),
     "gs_depth_quantile": (lambda x: 0 < x <= 1, "more than 0 and at most 1"),
     "gs_min_opacity": (lambda x: 0 <= x <= 1, "between 0 and 1"),
-    "gs_views_interval": (lambda x: x is None or (_whole(x) and x >= 1), "a whole number, at least 1, or None for about 12 views"),
+    "gs_views_interval": (lambda x: x is None or (is_integer(x) and x >= 1), "a whole number, at least 1, or None for about 12 views"),
     "png16_scale": _POSITIVE_OR_NONE,
     "video_fps": _FPS,
     "feat_vis_fps": _FPS,

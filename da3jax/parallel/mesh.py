@@ -58,13 +58,15 @@ def mesh_of(devices: int | Sequence[jax.Device]) -> Mesh:
     """The mesh whose devices share the views of one scene: the first so many that there are, or those named.
 
     Raises:
-        ValueError: there are not so many devices.
+        ValueError: there are not so many devices, or none is named.
     """
     if isinstance(devices, int):
         there = jax.devices()
         if not 1 <= devices <= len(there):
             raise ValueError(f"devices is {devices}; there are {len(there)} ({there[0].platform}), so it is from 1 to {len(there)}")
         devices = there[:devices]
+    if not devices:
+        raise ValueError("devices is empty; it is how many, or at least one of jax.devices()")
     return make_mesh(1, view=-1, devices=devices)
 
 

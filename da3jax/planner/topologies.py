@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import importlib.util
 import math
@@ -46,9 +47,24 @@ class Target:
         return machine_memory() if self.memory_bytes is None else self.memory_bytes
 
     def usable(self) -> int:
-        """Bytes of a device that a program and what it is called with may take."""
-        share = float(os.environ.get("XLA_CLIENT_MEM_FRACTION") or self.share) if self.platform == "cuda" else self.share
-        return int(self.memory() * share) - self.reserved_bytes
+        """Bytes of a device that a program and what it is called with may take.
+
+        Raises:
+            ValueError: of a GPU, where a variable of the environment says how much JAX takes, and is no positive number.
+        """
+        share = _chosen_share() if self.platform == "cuda" else None
+        return int(self.memory() * (self.share if share is None else share)) - self.reserved_bytes
+
+
+def _chosen_share() -> float | None:
+    """How much of a GPU JAX takes by the user's wish, None without one; the second name is the former one, which JAX still reads."""
+    for name in ("XLA_CLIENT_MEM_FRACTION", "XLA_PYTHON_CLIENT_MEM_FRACTION"):
+        if value := os.environ.get(name):
+            with contextlib.suppress(ValueError):
+                if 0 < (share := float(value)) < math.inf:
+                    return share
+            raise ValueError(f"{name} is {value!r}; it is the share of a GPU's memory that JAX takes, a positive number like 0.9")
+    return None
 
 
 @dataclass(frozen=True)

@@ -52,6 +52,15 @@ def test_depth_of_zero_fails_the_share_and_depth_that_is_nan_the_means():
     assert found == pytest.approx({"abs_rel": np.nan, "delta1": 0.5, "rmse": np.nan}, nan_ok=True)
 
 
+def test_pixels_without_depth_leave_the_scale_of_the_others():
+    truth = np.arange(1.0, 11).reshape(1, 2, 5)
+    for nothing in (0, -1, np.nan):
+        depth = np.where(truth > 4, nothing, truth / 3)
+        assert depth_metrics(depth, truth, truth > 0)["delta1"] == 0.4
+        assert depth_metrics(np.full_like(truth, nothing), truth, truth > 0)["delta1"] == 0
+    assert depth_metrics(np.where(truth > 4, 0, truth / 3), truth, truth > 0)["abs_rel"] == pytest.approx(0.6)
+
+
 def test_bad_depth_is_refused():
     one = scene(1, 1)
     with pytest.raises(ValueError, match=r"align 'mediam' is unknown; .*did you mean 'median'\?"):
@@ -93,6 +102,20 @@ def test_another_world_and_another_scale_change_nothing():
     elsewhere[:, :3, 3] *= 3.5
     np.testing.assert_allclose(pose_errors(elsewhere[:, :3], truth @ world), pose_errors(predicted, truth), atol=1e-9)
     np.testing.assert_allclose(pose_errors(truth @ world, truth), np.zeros(10), atol=1e-9)
+
+
+def test_a_world_whose_origin_is_far_away_changes_nothing():
+    truth, predicted = random_poses(6, 0), random_poses(6, 1)
+    expected = pose_errors(predicted, truth)
+    assert expected.min() > 1
+    for far in (1e3, 1e6, 1e8):
+        np.testing.assert_allclose(pose_errors(predicted, truth @ pose(np.eye(3), (far, 0, 0))), expected, atol=1e-7 * far)
+
+
+def test_of_float32_numbers_in_float64_only_what_they_hold_counts():
+    truth = np.float32([pose(turn(a), (0, 0, 0)) @ pose(turn(70, 0), (100, 20, 3)) for a in (0, 20, 40)]).astype(np.float64)
+    predicted = np.stack([pose(turn(a), (x, 1, 0)) for a, x in ((0, 0), (20, 5), (43, -3))])
+    np.testing.assert_allclose(pose_errors(predicted, truth), [0, 3, 3], atol=1e-4)
 
 
 def test_of_coincident_true_cameras_only_the_rotation_counts():

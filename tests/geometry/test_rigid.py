@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from da3jax.geometry import compose_rigid, invert_rigid, to_homogeneous, transform_points
+from da3jax.geometry import compose_rigid, invert_rigid, relative_rounding, to_homogeneous, transform_points
 
 
 def transforms(*leading, rows=4):
@@ -71,3 +71,23 @@ def test_an_axis_of_length_one_counts_for_all():
 @pytest.mark.parametrize("rows", [3, 4])
 def test_homogeneous_matrices_end_in_0_0_0_1(rows):
     np.testing.assert_array_equal(to_homogeneous(np.float32(transforms(2, 3, rows=rows))), np.float32(transforms(2, 3)))
+
+
+def test_rounding_is_told_by_the_type_and_by_rotations_that_are_not_quite_ones():
+    exact = transforms(50)
+    places = np.array([30.0, 20, 5])
+    for rounded, expected in (
+        (exact, 16 * np.finfo(np.float64).eps),
+        (exact.astype(np.float32), 16 * np.finfo(np.float32).eps),
+        (exact.astype(np.float32).astype(np.float64), 5e-7),
+        (np.round(exact, 4), 5e-4),
+    ):
+        found = relative_rounding(rounded)
+        assert expected / 3 < found < 3 * expected
+        # Cameras in one place, which rounded rotations leave in many, are as far apart as that at most.
+        turned = rounded[..., :3, :3].astype(np.float64)
+        turn = turned @ turned[0].T
+        apart = -turned @ places + turn @ turned[0] @ places
+        assert np.abs(apart).max() <= found * np.abs(turned @ places).max()
+    assert relative_rounding(np.where(np.arange(50)[:, None, None] == 3, np.nan, exact)) == relative_rounding(np.delete(exact, 3, axis=0))
+    assert relative_rounding(np.eye(4, dtype=int)[None]) == 16 * np.finfo(np.float64).eps

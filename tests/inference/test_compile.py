@@ -40,7 +40,9 @@ def test_what_was_compiled_ahead_is_not_compiled_again(fresh, images, compiled, 
 @pytest.mark.parametrize(
     ("size", "message"),
     [
-        ((0, 42, 56), "views is 0; it is at least 1"),
+        ((0, 42, 56), "views is 0; it is a whole number, at least 1"),
+        ((2.0, 42, 56), "views is 2.0; it is a whole number, at least 1"),
+        ((1, 42.0, 56), "height is 42.0; it is a whole number of pixels, a multiple of 14"),
         ((1, 378, 500), "width is 500; processed images have multiples of 14, for example 504"),
         ((1, 376, 504), "height is 376; processed images have multiples of 14, for example 378"),
         ((1, -14, 504), "height is -14; processed images have multiples of 14, for example 14"),

@@ -166,7 +166,8 @@ def test_cameras_on_a_line_determine_the_scale_and_cameras_that_only_turn_do_not
     line[..., 3] = -np.einsum("nij,nj->ni", line[..., :3], centres)
     turning[..., 3] = -np.einsum("nij,j->ni", turning[..., :3], np.array([1.0, 2, 3]))
     rounded[..., 3] = -np.einsum("nij,j->ni", rounded[..., :3], np.float32([1e3, 2e3, 3e3]))
-    for extrinsics, determined in ((line, True), (turning, False), (rounded, False)):
+    in_text = np.round(turning, 5)
+    for extrinsics, determined in ((line, True), (turning, False), (rounded, False), (rounded.astype(np.float64), False), (in_text, False)):
         found = model.inference(images, extrinsics=extrinsics, intrinsics=known_intrinsics(3), process_res=SIZE)
         assert bool(found.alignment.scale_determined) == determined
         assert np.isfinite(found.points).all()

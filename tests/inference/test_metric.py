@@ -293,6 +293,8 @@ def test_no_marker_anywhere_is_said_with_what_would_be_right():
         ({"extrinsics": None}, {"depth": np.ones((3, 2, 2))}, "the prediction has 3 images and no cameras .* one at a time"),
         ({"extrinsics": None}, {"aruco_size": 1}, "the prediction has 3 images and no cameras"),
         ({}, {"depth": np.ones((2, 4, 4))}, "depth has 2 maps for 3 views; it is one map"),
+        ({}, {"depth": 5.0}, "depth has 0 maps for 3 views; it is one map"),
+        ({}, {"camera_distances": [(0, 1, 2.0)]}, r"camera_distances is a list; it maps pairs of views \(i, j\) to the metres between"),
         ({}, {"depth": [None, np.ones(4), None]}, r"depth of view 1 is of shape \(4,\) and type float64; it is a map \(h, w\) of metres"),
         ({}, {"depth": np.full((3, 4, 4), np.nan)}, "depth determines no scale: no length in it is finite and positive"),
         ({"sky": np.ones((3, HEIGHT, WIDTH), bool)}, {"depth": np.ones((3, 4, 4))}, "depth determines no scale"),

@@ -202,6 +202,8 @@ def test_what_cannot_be_exported_is_refused_before_the_network_runs(model, image
         ({"outputs": ["ray"]}, "lacks 'depth'"),
         ({"outputs": ["depth", "points"]}, "lacks 'ray' or 'cameras', which points are made of"),
         ({"export_dir": "out", "num_max_points": 0}, "num_max_points is 0; it is a whole number, at least 1"),
+        ({"export_feat_layers": 1}, r"export_feat_layers is 1; it is a list of blocks, such as \[2, 3\]"),
+        ({"export_feat_layers": [1.0]}, r"export_feat_layers is \[1.0\]; it is a list of blocks"),
         ({"export_feat_layers": [6]}, "export_feat_layers has 6; blocks of tiny-anyview are 0 to 5"),
         ({"image": []}, "no images|empty"),
     ],

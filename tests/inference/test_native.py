@@ -241,6 +241,14 @@ def test_as_many_images_as_views_are_needed(resized):
         da3jax.to_native(resized[2], resized[0][:1])
 
 
+def test_as_many_are_needed_where_nothing_is_to_be_done(model, images):
+    pictures = [image[:56, :70] for image in images]
+    prediction = model.inference(pictures, process_res=70)
+    assert da3jax.to_native(prediction, pictures).depth.shape == (3, 56, 70)
+    with pytest.raises(ValueError, match=r"^there are 1 images for the prediction's 3 views; they are those that it was made of$"):
+        da3jax.to_native(prediction, pictures[:1])
+
+
 def test_an_image_of_another_size_is_named(resized):
     pictures, _, prediction = resized
     message = r"^image 1 is 90 × 120 \(H × W\), but view 1 of the prediction was made of an image of 90 × 130; give the images that it was"

@@ -323,6 +323,7 @@ def test_digits_of_other_scripts_are_letters(tmp_path):
 def test_extensions_may_be_chosen(tmp_path):
     _touch(tmp_path, "1.png", "2.JPG", "3.exr")
     assert [path.name for path in list_images(tmp_path, extensions=(".EXR", "jpg"))] == ["2.JPG", "3.exr"]
+    assert [path.name for path in list_images(tmp_path, extensions="png")] == ["1.png"]
 
 
 def test_folder_without_images_is_refused_naming_the_extensions(tmp_path):

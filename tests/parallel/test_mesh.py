@@ -58,6 +58,8 @@ def test_the_devices_of_one_scene():
     for devices in (0, 9):
         with pytest.raises(ValueError, match=rf"devices is {devices}; there are 8 \(cpu\), so it is from 1 to 8"):
             mesh_of(devices)
+    with pytest.raises(ValueError, match=r"devices is empty; it is how many, or at least one of jax.devices\(\)"):
+        mesh_of([])
 
 
 def test_a_device_that_shares_scenes_keeps_its_part_of_the_parameters():

@@ -24,17 +24,23 @@ def test_an_unknown_one_is_refused_with_the_closest():
     ("name", "memory", "usable"), [("h100", 79.11, 59.33), ("v5e:2x4", 16, 15.75), ("v5p:1x1x1", 96, 95.74), ("v6e:4x4", 32, 31.25)]
 )
 def test_memory_of_a_device(name, memory, usable, monkeypatch):
-    monkeypatch.delenv("XLA_CLIENT_MEM_FRACTION", raising=False)
+    for variable in ("XLA_CLIENT_MEM_FRACTION", "XLA_PYTHON_CLIENT_MEM_FRACTION"):
+        monkeypatch.delenv(variable, raising=False)
     target = find_topology(name).target
     assert target.memory() / GIB == pytest.approx(memory, abs=0.005)
     assert target.usable() / GIB == pytest.approx(usable, abs=0.005)
     assert target.reserved_for
 
 
-def test_a_gpu_has_what_jax_takes_of_it(monkeypatch):
-    monkeypatch.setenv("XLA_CLIENT_MEM_FRACTION", "0.9")
+@pytest.mark.parametrize("name", ["XLA_CLIENT_MEM_FRACTION", "XLA_PYTHON_CLIENT_MEM_FRACTION"])
+def test_a_gpu_has_what_jax_takes_of_it(name, monkeypatch):
+    monkeypatch.setenv(name, "0.9")
     target = find_topology("h100").target
     assert target.usable() == int(0.9 * target.memory())
+    for wrong in ("much", "-1", "nan"):
+        monkeypatch.setenv(name, wrong)
+        with pytest.raises(ValueError, match=f"{name} is '{wrong}'; it is the share of a GPU's memory that JAX takes, a positive number"):
+            target.usable()
 
 
 def test_a_cpu_has_the_memory_of_this_machine():

@@ -15,6 +15,7 @@ import numpy as np
 from absl import flags
 
 from da3jax.config import PATCH_SIZE
+from da3jax.schema import is_integer
 from da3jax.training.data.batch import Batch, Loaded, PlannedBatch
 from da3jax.training.data.config import DataConfig, FolderConfig
 from da3jax.training.data.folder import TooManyBrokenError, list_scenes, load_sample
@@ -86,7 +87,7 @@ class Batches(Iterator[Loaded]):
             ValueError: it is no such state.
         """
         number = state.get("next") if isinstance(state, Mapping) else None
-        if not isinstance(number, int | np.integer) or isinstance(number, bool) or number < 0:
+        if not is_integer(number) or number < 0:
             raise ValueError(f"{state!r} is no state of a data pipeline; that is {{'next': NUMBER}}, as get_state gives it")
         self.close()
         self._next = int(number)
