@@ -218,7 +218,7 @@ def errors(name: str, ours: np.ndarray, official: np.ndarray) -> tuple[float, fl
     """Largest error (relative to each value for depth and confidences, to the largest value otherwise) and relative L2 error."""
     if ours.shape != official.shape:
         raise ValueError(f"{name}: our shape is {ours.shape}, the official one {official.shape}")
-    if not np.isfinite(ours).all():
+    if not (np.isfinite(ours).all() and np.isfinite(official).all()):
         return math.inf, math.inf
     difference = np.abs(ours.astype(np.float64) - official)
     scale = np.abs(official) if name.removeprefix("metric_") in _RELATIVE else np.abs(official).max()

@@ -141,6 +141,10 @@ class ModelConfig:
                 raise ValueError(f"a head with {widths} cannot be built; features is a multiple of 8, channels are four multiples of 4")
         if self.camera and (self.camera.encoder_heads < 1 or self.backbone.width % self.camera.encoder_heads):
             raise ValueError(f"backbone.width {self.backbone.width} does not split into camera.encoder_heads {self.camera.encoder_heads}")
+        if self.camera and self.camera.encoder_depth < 0:
+            raise ValueError(f"camera.encoder_depth is {self.camera.encoder_depth}; it is a number of blocks, from 0 on")
+        if self.gaussians and self.gaussians.output_dim < 2:
+            raise ValueError(f"gaussians.output_dim is {self.gaussians.output_dim}; it is at least 2, the last one being the opacity")
         if self.gaussians and not self.camera:
             raise ValueError("gaussians needs camera: Gaussians are placed with the predicted cameras")
 

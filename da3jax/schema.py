@@ -36,6 +36,27 @@ def at_least(name: str, value: float, least: float) -> None:
         raise ValueError(f"{name} is {value}; it is at least {least}")
 
 
+class _Loader(yaml.SafeLoader):
+    """YAML in which no key stands twice: of two blocks of one name the first would be gone without a word."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict:
+        seen = set()
+        for key, _ in node.value:
+            if key.tag != "tag:yaml.org,2002:merge" and key.value in seen:
+                raise yaml.constructor.ConstructorError(None, None, f"the key {key.value!r} is there twice", key.start_mark)
+            if isinstance(key.value, str):
+                seen.add(key.value)
+        return super().construct_mapping(node, deep)
+
+
+def parse_yaml(text: str | bytes) -> Any:
+    """What YAML says; a yaml.YAMLError where it is none, or has a key twice."""
+    try:
+        return yaml.load(text, _Loader)
+    except ValueError as error:  # of dates and the like that there are not
+        raise yaml.YAMLError(str(error)) from error
+
+
 def read_yaml(path: str | pathlib.Path) -> Mapping[str, Any]:
     """The mapping that a YAML file holds.
 
@@ -44,7 +65,7 @@ def read_yaml(path: str | pathlib.Path) -> Mapping[str, Any]:
         OSError: it cannot be read.
     """
     try:
-        found = yaml.safe_load(pathlib.Path(path).read_bytes())
+        found = parse_yaml(pathlib.Path(path).read_bytes())
     except yaml.YAMLError as error:
         raise ValueError(f"{path} is not YAML: {error}") from error
     if not isinstance(found, Mapping):

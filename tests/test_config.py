@@ -214,10 +214,15 @@ REFUSED = {
     "negative channels": (tiny(head__channels=[-4, 4, 8, 8]), r"channels \[-4, 4, 8, 8\] cannot be built"),
     "gaussian features": (tiny(gaussians={"features": 4, "channels": [4, 4, 8, 8]}), "a head with features 4,"),
     "camera heads": (tiny(camera__encoder_heads=3), "backbone.width 16 does not split into camera.encoder_heads 3"),
+    "fewer than no camera blocks": (tiny(camera__encoder_depth=-1), "camera.encoder_depth is -1; it is a number of blocks, from 0 on"),
     "no camera heads": (tiny(camera__encoder_heads=0), "backbone.width 16 does not split into camera.encoder_heads 0"),
     "gaussians without camera": (
         tiny(camera=None, gaussians={"features": 8, "channels": [4, 4, 8, 8]}),
         "gaussians needs camera: Gaussians are placed with the predicted cameras",
+    ),
+    "Gaussians of opacity alone": (
+        tiny(gaussians={"features": 8, "channels": [4, 4, 8, 8], "output_dim": 1}),
+        "gaussians.output_dim is 1; it is at least 2, the last one being the opacity",
     ),
     "inner of a nested network": (
         {"preset": "da3nested-giant-large", "anyview": {"backbone": {"dept": 3}}},
@@ -258,6 +263,9 @@ def test_a_missing_yaml_is_named(tmp_path):
     [
         (b"a: [1, 2", "is not YAML: "),
         (b"\xff\xd8\xff\xe0 an image", "is not YAML: "),
+        (b"process_res: 112\nname: a\nprocess_res: 504\n", "is not YAML: the key 'process_res' is there twice\n  in .*, line 3"),
+        (b"backbone: {width: 8, width: 16}\n", "is not YAML: the key 'width' is there twice"),
+        (b"name: 2024-13-45\n", "is not YAML: month must be in 1..12"),
         (b"", "holds no mapping of configuration keys"),
         (b"- a\n- b\n", "holds no mapping of configuration keys"),
         (b"just words", "holds no mapping of configuration keys"),

@@ -51,7 +51,12 @@ def gaussians_from_raw(
 
     Returns:
         Leaves (*L, H, W, ...). Gradients are finite everywhere.
+
+    Raises:
+        ValueError: a Gaussian has not 37 raw parameters.
     """
+    if raw_gs.shape[-1] != 37:
+        raise ValueError(f"raw_gs has {raw_gs.shape[-1]} numbers a pixel; a Gaussian has 37 raw parameters beside its opacity")
     lead, (height, width) = depth.ndim - 2, depth.shape[-2:]
     offset, size, turn, harmonics, depth_offset = jnp.split(raw_gs, (2, 5, 9, 36), axis=-1)
     if extrinsics is None:

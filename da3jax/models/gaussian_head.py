@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import jax
+import jax.numpy as jnp
 from flax import linen as nn
 
 from da3jax.config import GaussianHeadConfig
@@ -16,7 +17,7 @@ class ImageMerger(nn.Module):
 
     @nn.compact
     def __call__(self, images: jax.Array) -> jax.Array:
-        x = images
+        x = images.astype(jnp.float32)
         for k, shrink in enumerate((4, 2, 1), 1):
             x = nn.gelu(Conv3x3(self.features // shrink, name=f"conv_{k}")(x), approximate=False)
         return x

@@ -235,7 +235,8 @@ def forward(
         conditioned: (B,) bool, the scenes that are conditioned on their cameras; the others' cameras are finite, and not looked at. None
             for all. Training draws it.
         view_mask: (B, S) bool, at least one True a scene. Views that have False fill the scene up to a size that is compiled already: what
-            comes out for the others is as if they were not there, and for them something finite. None for all True.
+            comes out for the others is as if they were not there, and for them something finite; what they hold, and their cameras,
+            is finite. None for all True.
         ref_view_strategy: how the reference view is chosen among three and more views without poses; one of
             `da3jax.config.REF_VIEW_STRATEGIES`.
         outputs: names out of `config.outputs`; by default all but taps and raw Gaussians.

@@ -12,7 +12,7 @@ import yaml
 
 from da3jax.config import ModelConfig, NestedConfig, load_config
 from da3jax.models.network import DTYPES
-from da3jax.schema import at_least, from_dict, merge, one_of, read_yaml, to_dict
+from da3jax.schema import at_least, from_dict, merge, one_of, parse_yaml, read_yaml, to_dict
 from da3jax.training.data import DataConfig
 from da3jax.training.losses import LOSSES, LossConfig
 from da3jax.training.optimizer import OptimizerConfig
@@ -200,9 +200,9 @@ def _overridden(fields: Mapping[str, Any], override: str) -> dict[str, Any]:
     if not equals or not key:
         raise ValueError(f"{override!r} is no override; one is key=value, such as steps=100 or optimizer.learning_rate=1e-4")
     try:
-        value = yaml.safe_load(text)
+        value = parse_yaml(text)
     except yaml.YAMLError as error:
-        raise ValueError(f"the value of {override!r} is not YAML") from error
+        raise ValueError(f"the value of {override!r} is not YAML: {getattr(error, 'problem', None) or error}") from error
     return _put(fields, key.split("."), value, key)
 
 

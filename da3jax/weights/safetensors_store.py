@@ -199,10 +199,14 @@ def _write(
     text += b" " * (-len(text) % 8)
     file.write(len(text).to_bytes(8, "little") + text)
     for path, tensor in ordered:
-        exact = np.ascontiguousarray(tensor.to_official(np.asarray(flat[path])), np.float32)
+        leaf = np.asarray(flat[path])
+        if leaf.dtype.kind == "c" or not np.isfinite(leaf).all():
+            what = f"complex numbers ({leaf.dtype})" if leaf.dtype.kind == "c" else "numbers that are not finite"
+            raise ValueError(f"{tensor.key} has {what}, and no weights with such are loaded; nothing is saved")
+        exact = np.ascontiguousarray(tensor.to_official(leaf), np.float32)
         with np.errstate(over="ignore"):
             rounded = exact.astype(stored)
-        if not np.array_equal(np.isfinite(rounded), np.isfinite(exact)):
+        if not np.isfinite(rounded).all():
             raise ValueError(f"{tensor.key} has numbers up to {np.abs(exact).max():.3g}, which are infinite in {dtype}; save it in float32")
         file.write(rounded.tobytes())
     _flush(file)

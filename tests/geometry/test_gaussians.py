@@ -160,3 +160,9 @@ def test_the_product_of_quaternions_is_that_of_matrices():
     product = matrix_from_quaternion(multiply_quaternions(first, other))
     expected = np.asarray(matrix_from_quaternion(first)) @ np.asarray(matrix_from_quaternion(other))
     np.testing.assert_allclose(product, expected, atol=1e-5)
+
+
+def test_another_number_of_raw_parameters_is_refused(scene):
+    raw, opacity = raw_of()
+    with pytest.raises(ValueError, match="raw_gs has 50 numbers a pixel; a Gaussian has 37 raw parameters beside its opacity"):
+        gaussians_from_raw(np.zeros((*raw.shape[:-1], 50), np.float32), opacity, *scene[:3])

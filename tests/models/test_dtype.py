@@ -58,6 +58,13 @@ def test_bfloat16_gives_float32_near_the_exact_result(params):
             assert 1e-5 < error < 0.03, (name, error)
 
 
+@pytest.mark.parametrize("dtype", ["bfloat16", "float16"])
+def test_images_of_half_precision_are_taken_by_every_part(params, dtype):
+    images = jax.ShapeDtypeStruct((1, 2, 28, 42, 3), dtype)
+    found = jax.eval_shape(functools.partial(forward, config=ANYVIEW, outputs=ANYVIEW.outputs), params, images)
+    assert {leaf.dtype for leaf in (found.depth, found.ray, found.pose_enc, found.raw_gs)} == {np.dtype(np.float32)}
+
+
 def test_the_residual_stream_is_float32(params):
     def blocks(params, images):
         return Network(ANYVIEW, dtype="bfloat16").apply(

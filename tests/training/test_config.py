@@ -67,6 +67,8 @@ def test_differences_are_named():
         ("steps=0", "steps is 0; it is at least 1"),
         ("steps", "'steps' is no override; one is key=value, such as steps=100"),
         ("steps=[", r"the value of 'steps=\[' is not YAML"),
+        ("optimizer={b1: 0.5, b1: 0.9}", "the value of 'optimizer={b1: 0.5, b1: 0.9}' is not YAML: the key 'b1' is there twice"),
+        ("steps=2024-13-45", "the value of 'steps=2024-13-45' is not YAML: month must be in 1..12"),
         ("data.sources.3.weight=1", "data.sources.3.weight has '3' where the configuration has a list; it is a number from 0 to 0"),
         ("steps.x=1", r"steps.x goes on behind a value, \d+, that has no keys"),
         ("data.sources.0.type=folders", "data.sources.0..type 'folders' is unknown; .* did you mean 'folder'"),

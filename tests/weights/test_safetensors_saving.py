@@ -81,6 +81,17 @@ def test_what_half_precision_cannot_hold_is_refused(tmp_path, loaded):
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.parametrize(("wrong", "what"), [(np.nan, "numbers that are not finite"), (1j, r"complex numbers \(complex64\)")])
+def test_what_could_not_be_loaded_is_not_saved(tmp_path, loaded, wrong, what):
+    params, config = loaded
+    spoilt = {**params, "backbone": {**params["backbone"], "pos_embed": params["backbone"]["pos_embed"] + np.complex64(wrong)}}
+    if wrong is np.nan:
+        spoilt["backbone"]["pos_embed"] = spoilt["backbone"]["pos_embed"].real
+    with pytest.raises(ValueError, match=f"pos_embed has {what}, and no weights with such are loaded; nothing is saved"):
+        save(spoilt, config, tmp_path / "out")
+    assert list(tmp_path.iterdir()) == []
+
+
 @pytest.mark.parametrize("name", ["model.safetensors", "config.json"])
 def test_nothing_is_overwritten(tmp_path, loaded, name):
     (tmp_path / name).write_text("mine")

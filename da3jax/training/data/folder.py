@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import itertools
 import pathlib
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -17,7 +19,11 @@ MOST_BROKEN = 32
 
 
 class TooManyBrokenError(ValueError):
-    """There was no usable sample in `MOST_BROKEN` draws."""
+    """There was no usable sample in `MOST_BROKEN` draws, or all scenes have too few images."""
+
+
+class _TooFewImagesError(ValueError):
+    """A scene is whole, and a batch takes more views than it has."""
 
 
 def list_scenes(config: FolderConfig) -> list[pathlib.Path]:
@@ -54,22 +60,37 @@ def load_sample(
 ) -> tuple[dict[str, np.ndarray], list[str]]:
     """The sample at a place of a source's endless sequence, as arrays by name of field, and a sentence for each broken one before it.
 
-    A broken sample is replaced by another scene, drawn at random, until one is whole.
+    A broken sample, or one of a scene with too few images, is replaced by another scene until one is whole: by all of them in random
+    order, and again.
 
     Raises:
-        TooManyBrokenError: after `MOST_BROKEN` draws.
+        TooManyBrokenError: after `MOST_BROKEN` broken ones, or when no scene has enough images.
     """
-    skipped = []
-    index = shuffled(seed, source, position, len(scenes))
-    for attempt in range(MOST_BROKEN):
+    skipped, short, broken = [], set(), 0
+    first = shuffled(seed, source, position, len(scenes))
+    others = _all_again(np.random.default_rng([seed, SAMPLES, source, position]), len(scenes))
+    for attempt, index in enumerate(itertools.chain([first], others)):
+        if index in short:
+            continue
         rng = np.random.default_rng([seed, SAMPLES, source, position, attempt])
-        if attempt:
-            index = int(rng.integers(len(scenes)))
         try:
             return _load(scenes[index], config, augment, views, size, rng), skipped
         except Exception as error:  # whatever a file can do to its decoder: an exception here would end the stream
             skipped.append(f"the scene {scenes[index]} is left out: {error or type(error).__name__}")
-    raise TooManyBrokenError(f"{config.path}: {MOST_BROKEN} samples in a row are broken; the last one: {skipped[-1]}")
+            if isinstance(error, _TooFewImagesError):
+                short.add(index)
+            else:
+                broken += 1
+        if broken == MOST_BROKEN:
+            raise TooManyBrokenError(f"{config.path}: {MOST_BROKEN} samples in a row are broken; the last one: {skipped[-1]}")
+        if len(short) == len(scenes):
+            raise TooManyBrokenError(f"{config.path}: none of {len(scenes)} scenes has {views} images; the last one: {skipped[-1]}")
+
+
+def _all_again(rng: np.random.Generator, count: int) -> Iterator[int]:
+    """Numbers below `count` without end: all in random order, and then all again in another."""
+    while True:
+        yield from rng.permutation(count).tolist()
 
 
 def draw_views(rng: np.random.Generator, count: int, views: int, window: int) -> list[int]:
@@ -84,7 +105,7 @@ def _load(
 ) -> dict[str, Any]:
     scene = open_scene(path, config.labelled)
     if len(scene.images) < views:
-        raise ValueError(f"it has {len(scene.images)} images with a camera; this batch needs {views}")
+        raise _TooFewImagesError(f"it has {len(scene.images)} images with a camera; this batch needs {views}")
     chosen = read_views(scene, draw_views(rng, len(scene.images), views, config.window), config.depth_scale)
     scale, mirrored, turned, clockwise = rng.uniform(*augment.crop), *(rng.random(3) < (augment.flip, augment.quarter_turn, 0.5))
     done = []

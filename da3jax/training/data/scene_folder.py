@@ -2,14 +2,15 @@
 
 | where                          | what                                                                                                |
 |--------------------------------|-----------------------------------------------------------------------------------------------------|
-| `images/`                      | the views, in the order of their names                                                              |
+| `images/`                      | the views in the order of their names, which is to be the same by letters and by numbers            |
 | `truth.npz`                    | `depth`, `sky`, `extrinsics`, `intrinsics` of all views, as `da3jax scenes` writes it; or else      |
 | `depth/NAME.png`, .npy or .npz | depth of `images/NAME.*` along z: 16-bit steps, or metres as the only array or as `depth`           |
 | `cameras.npz`                  | `extrinsics` (V, 3 or 4, 4) world-to-camera and `intrinsics` (V, 3, 3) of all views; or else        |
 | `sparse/0`                     | a COLMAP model; images that it does not have are left out                                           |
 
-Depth that is 0, negative, NaN or infinite is unknown. A scene that is not labelled is `images/` alone: all is unknown, but a field of view
-that stands in for the true one.
+Depth that is 0, negative, NaN or infinite is unknown. Images are read as their files store them, whatever their EXIF says, for that is
+what depth and cameras are of. A scene that is not labelled is `images/` alone, which are turned upright: all is unknown, but a field of
+view that stands in for the true one.
 """
 
 from __future__ import annotations
@@ -25,6 +26,7 @@ from PIL import Image
 
 from da3jax.inputs import check_extrinsics, check_intrinsics, list_images, read_image
 from da3jax.inputs.colmap import read_colmap
+from da3jax.inputs.stored import read_as_stored, stored_picture
 from da3jax.training.data.view import View
 
 TRUTH = ("depth", "sky", "extrinsics", "intrinsics")
@@ -80,6 +82,12 @@ def open_scene(path: pathlib.Path, labelled: bool = True) -> SceneFolder:
     sizes = None
     if arrays is not None:
         cameras = _load_npz(arrays, ("extrinsics", "intrinsics"))
+        for one, other in zip(images, sorted(images), strict=True):
+            if one != other:
+                raise ValueError(
+                    f"{arrays.name} has the order of the images' names, which is one by numbers and another by letters ({one.name} or "
+                    f"{other.name} first); name them so that both are one, like 0002.png and 0010.png"
+                )
         extrinsics, intrinsics = cameras["extrinsics"], cameras["intrinsics"]
     else:
         model = read_colmap(path / "sparse" / "0")
@@ -104,14 +112,14 @@ def read_views(scene: SceneFolder, chosen: list[int], depth_scale: float) -> lis
 
     Raises:
         OSError: a file is missing or cannot be read.
-        ValueError: depth of another shape than its image, or without a single valid value.
+        ValueError: depth of another shape than its image, or without a single valid value; sky that is no mask.
     """
     if scene.extrinsics is None:
         return [_unlabelled(read_image(scene.images[index], f"images/{scene.images[index].name}")) for index in chosen]
     views = []
     truth = _load_npz(scene.path / "truth.npz", TRUTH) if (scene.path / "truth.npz").exists() else None
     for index in chosen:
-        image = read_image(scene.images[index], f"images/{scene.images[index].name}")
+        image = read_as_stored(stored_picture(scene.images[index]), f"images/{scene.images[index].name}")
         if truth is None:
             name, depth = _read_depth(scene.path / "depth", scene.images[index].stem, depth_scale)
             sky = np.full(np.shape(depth), np.nan, np.float32)
@@ -120,6 +128,11 @@ def read_views(scene: SceneFolder, chosen: list[int], depth_scale: float) -> lis
                 counts = f"depth {len(truth['depth'])} views and sky {len(truth['sky'])}"
                 raise ValueError(f"truth.npz has of {counts}; there are {len(scene.images)} images")
             name, depth, sky = f"depth {index} of truth.npz", truth["depth"][index], truth["sky"][index].astype(np.float32)
+            if np.nanmax(sky, initial=0) > 1 or np.nanmin(sky, initial=0) < 0:
+                low, high = np.nanmin(sky), np.nanmax(sky)
+                raise ValueError(
+                    f"sky {index} of truth.npz has values from {low:g} to {high:g}; it is bool, or from 0 to 1 and NaN where unknown"
+                )
         size = image.shape[:2]
         if depth.shape != size or sky.shape != size:
             raise ValueError(

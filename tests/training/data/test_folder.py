@@ -100,6 +100,31 @@ def test_views_are_near_one_another_and_in_random_order():
     assert sorted(draw_views(np.random.default_rng(0), 5, 5, 1)) == list(range(5))
 
 
+@pytest.mark.parametrize("orientation", [3, 6])
+@pytest.mark.parametrize("form", ["npy", "colmap"])
+def test_pictures_are_those_that_cameras_and_depth_are_of_whatever_their_exif_says(copy_of, alone, form, orientation):
+    scene = copy_of(form)
+    for file in (scene / "images").iterdir():
+        with Image.open(file) as image:
+            image.load()
+        exif = Image.Exif()
+        exif[0x0112] = orientation
+        image.save(file, exif=exif)
+    found, skipped = load(scene.parent)
+    assert skipped == []
+    assert np.array_equal(found["images"], load(alone(form))[0]["images"])
+
+
+def test_cameras_in_an_order_of_names_that_may_be_another_are_refused(copy_of, forms):
+    scene = copy_of("npy")
+    for file in (*(scene / "images").iterdir(), *(scene / "depth").iterdir()):
+        file.rename(file.with_stem(str(8 + int(file.stem))))
+    (scene.parent / "two").symlink_to(forms / "truth")
+    skipped = [sentence for position in range(4) for sentence in load(scene.parent, position=position)[1]]
+    assert skipped
+    assert "cameras.npz has the order of the images' names, which is one by numbers and another by letters (8.png or 10.png" in skipped[0]
+
+
 def test_unknown_depth_is_masked_and_zero(copy_of):
     scene = copy_of("npy")
     for file in (scene / "depth").iterdir():
@@ -214,6 +239,11 @@ BROKEN = {
         lambda scene: spoil_npz(scene / "truth.npz", depth=np.ones((4, 60, 90))),
         "truth.npz has of depth 4 views and sky 5; there are 5 images",
     ),
+    "sky that is no mask": (
+        "truth",
+        lambda scene: spoil_npz(scene / "truth.npz", sky=np.full((VIEWS, 60, 90), 255, np.uint8)),
+        r"sky \d of truth.npz has values from 255 to 255; it is bool, or from 0 to 1 and NaN where unknown",
+    ),
     "few images": (
         "truth",
         lambda scene: [shutil.rmtree(scene), make_short(scene)],
@@ -242,6 +272,20 @@ def test_a_broken_scene_is_named_and_another_stands_in(copy_of, forms, case):
     assert skipped
     assert all(sentence.startswith(expected) for sentence in skipped)
     assert all(re.search(message, sentence) for sentence in skipped), skipped[0]
+
+
+def test_the_one_scene_with_enough_images_is_found_among_many_with_too_few(copy_of):
+    root = copy_of("npy").parent
+    for index in range(40):
+        make_short(root / f"short{index}")
+    expected, _ = load(root, views=VIEWS)
+    for position in range(20):
+        found, skipped = load(root, position=position)
+        assert found["images"].shape == expected["images"].shape
+        assert len(set(skipped)) == len(skipped) <= 40
+    shutil.rmtree(root / "one")
+    with pytest.raises(ValueError, match=r"scenes: none of 40 scenes has 5 images; the last one: the scene .* has 2 images with a camera"):
+        load(root)
 
 
 def test_a_crop_without_depth_is_broken(copy_of):
