@@ -41,11 +41,13 @@ def real(line):
     return set(done.stdout.splitlines())
 
 
+@pytest.mark.integration
 def test_the_line_for_photographs(here):
     assert real(["da3jax", *["auto", "./photos", "--export-format", "glb", "--export-dir", "./result"]]) == {"result/scene.glb"}
     assert pathlib.Path("result/scene.glb").read_bytes()[:4] == b"glTF"
 
 
+@pytest.mark.integration
 def test_the_line_for_a_video(here):
     line = "video ./walk.mp4 --fps 12 --export-format glb-feat_vis --feat-vis-fps 12 --export-feat 2,3 --export-dir ./out"
     written = real(["da3jax", *line.split()])

@@ -1,7 +1,10 @@
 import subprocess
 import sys
 
+import pytest
 import yaml
+
+pytestmark = pytest.mark.integration
 
 
 def da3jax(*arguments):

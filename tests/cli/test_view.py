@@ -26,6 +26,7 @@ def arguments(model, *options):
     return ["image", "a.jpg", "--model-dir", str(model), "--process-res", "28", "--export-format", "mini_npz", *options]
 
 
+@pytest.mark.integration
 def test_a_page_is_served_until_ctrl_c(here, tiny_model_dir):
     pytest.importorskip("viser")
     command = [sys.executable, "-m", "da3jax", *arguments(tiny_model_dir, "--view", "--view-port", "18080")]

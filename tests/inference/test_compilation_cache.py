@@ -43,6 +43,7 @@ def folder():
     return jax.config.jax_compilation_cache_dir
 
 
+@pytest.mark.integration
 def test_a_second_process_is_served_from_the_cache(released_dir, tmp_path):
     environment = {name: value for name, value in os.environ.items() if not name.startswith(("JAX_COMPILATION", "JAX_PERSISTENT"))}
     environment |= {"XDG_CACHE_HOME": str(tmp_path)}

@@ -35,6 +35,7 @@ def known_cameras(*leading):
     return extrinsics, np.tile(np.float32([[40, 0, WIDTH / 2], [0, 40, HEIGHT / 2], [0, 0, 1]]), (*leading, 1, 1))
 
 
+@pytest.mark.integration
 @pytest.mark.parametrize("cameras", [False, True])
 def test_jax_alone_computes_forward_for_any_scenes_and_views(tmp_path, cameras):
     model = da3jax.DepthAnything3(params_of(ANYVIEW), ANYVIEW)

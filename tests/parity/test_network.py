@@ -18,6 +18,9 @@ from da3jax.config import PRESETS, REF_VIEW_STRATEGIES, BackboneConfig, CameraCo
 
 pytestmark = [pytest.mark.parity, pytest.mark.filterwarnings("ignore"), pytest.mark.usefixtures("well_compiled")]
 
+ONE_AT_A_TIME = pytest.mark.xdist_group("giants")
+"""Two of them at once need more memory than most machines have; for `--dist loadgroup`."""
+
 SIZES = {"tall": (154, 112), "wide": (112, 168), "square": (518, 518), "photo": (504, 336)}
 
 
@@ -99,10 +102,12 @@ def test_single_view_networks(variant):
     check(PRESETS[variant], [dataclasses.replace(case, poses=False, strategy="first") for case in (*FEW, TINY[0])])
 
 
+@ONE_AT_A_TIME
 def test_giant_with_its_gaussian_head():
     check(PRESETS["da3-giant"], TINY)
 
 
+@ONE_AT_A_TIME
 def test_both_halves_of_the_nested_network():
     check(PRESETS["da3nested-giant-large"], [Case(views=2, height=112, width=154, seed=3)])
 

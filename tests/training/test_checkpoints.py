@@ -236,6 +236,7 @@ def kernel_in(folder):
 FULL = "the checkpoint of step 2 cannot be written into {}: File too large; those before it are still there\n"
 
 
+@pytest.mark.integration
 @pytest.mark.parametrize("end", ["full", "interrupt", "kill"])
 def test_a_full_disk_or_a_kill_leaves_the_step_before(folder, end):
     done = run_until(end, folder)
@@ -249,6 +250,7 @@ def test_a_full_disk_or_a_kill_leaves_the_step_before(folder, end):
     np.testing.assert_array_equal(kernel, np.ones((4, 4)))
 
 
+@pytest.mark.integration
 def test_once_the_disk_has_room_the_step_is_saved_and_the_one_before_removed(folder):
     done = run_until("room", folder)
     assert (done.returncode, done.stdout) == (0, FULL.format(folder))

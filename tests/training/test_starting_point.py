@@ -182,6 +182,7 @@ print(len(point.loaded), point.source)
 """
 
 
+@pytest.mark.integration
 def test_a_hub_id_of_a_dinov2_checkpoint_is_fetched(server, tmp_path, monkeypatch):  # noqa: F811
     files = {name: (DINOV2 / name).read_bytes() for name in ("config.json", "model.safetensors")}
     monkeypatch.setattr(test_hub, "FILES", files)

@@ -178,6 +178,7 @@ except OSError as error:
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.integration
 @pytest.mark.parametrize("delay", [0.0, 0.01, 0.03, 0.06, 0.1])
 def test_a_killed_save_leaves_nothing_that_loads(tmp_path, delay):
     with subprocess.Popen(
@@ -195,6 +196,7 @@ def test_a_killed_save_leaves_nothing_that_loads(tmp_path, delay):
     save(tmp_path / "again", tree(), CONFIG)  # and is in nobody's way
 
 
+@pytest.mark.integration
 @pytest.mark.parametrize("delay", [0.01, 0.03, 0.06, 0.1])
 def test_an_interrupted_save_leaves_nothing_at_all(tmp_path, delay):
     with subprocess.Popen(
@@ -343,6 +345,7 @@ def test_is_converted_knows_its_own(saved, tmp_path):
     assert not is_converted(tmp_path / "nothing")
 
 
+@pytest.mark.integration
 @pytest.mark.skipif(sys.platform != "linux", reason="reads the peak of a process as Linux gives it")
 @pytest.mark.parametrize("what", ["save", "load"])
 def test_no_second_copy_of_the_parameters_is_held(tmp_path, what):

@@ -18,6 +18,7 @@ MIDDLING = ModelConfig("middling", BackboneConfig(768, 6, 12, (2, 3, 4, 5), cat_
 """175 MB of parameters."""
 
 
+@pytest.mark.integration
 @pytest.mark.skipif(not pathlib.Path("/proc/self/status").is_file(), reason="reads a process's peak from /proc")
 def test_neither_reading_nor_writing_holds_a_second_copy(tmp_path, single_view_dir):
     """Peaks of a fresh process: reading takes 1.3 times the file at most, and writing next to nothing."""

@@ -99,6 +99,7 @@ def run(*arguments) -> subprocess.CompletedProcess:
     return subprocess.run([sys.executable, "-m", "convert", *map(str, arguments)], capture_output=True, text=True, cwd=ROOT, check=False)
 
 
+@pytest.mark.integration
 def test_the_command_converts_there_and_back(tmp_path, released_dir):
     done = run(released_dir, tmp_path / "jax")
     assert (done.returncode, done.stdout) == (0, f"{tmp_path / 'jax'}\n"), done.stderr
@@ -156,6 +157,7 @@ print(moment)
 """
 
 
+@pytest.mark.integration
 @pytest.mark.parametrize(("to", "step"), [("orbax", 4), ("safetensors", 1)])
 def test_interrupted_or_killed_at_any_moment_it_leaves_nothing_that_loads_but_the_whole(tmp_path, released_dir, to, step):
     source = released_dir.parent / "single_view"
@@ -184,6 +186,7 @@ def whole_or_refused(folder, expected) -> bool:
     return True
 
 
+@pytest.mark.integration
 @pytest.mark.skipif(sys.platform == "win32", reason="sends the signals of POSIX")
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGKILL])
 def test_after_a_signal_all_that_loads_is_whole(tmp_path, released_dir, number):

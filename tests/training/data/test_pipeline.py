@@ -69,6 +69,7 @@ def test_batches_are_of_one_source_one_size_and_one_number_of_views(config, take
         assert tuple(size) in config.sizes
 
 
+@pytest.mark.integration
 def test_two_worker_processes_give_the_same_batches_and_go_on_from_a_state(config, taken):
     with Batches(dataclasses.replace(config, workers=2), seed=3, multiple_of=MULTIPLE) as batches:
         check_same(taken[:5], [next(batches) for _ in range(5)])
@@ -178,6 +179,7 @@ if __name__ == "__main__":
 """
 
 
+@pytest.mark.integration
 def test_workers_end_with_a_killed_process_and_leave_interrupts_to_it(tmp_path):
     (tmp_path / "script.py").write_text(SCRIPT)
     with subprocess.Popen(
