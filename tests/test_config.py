@@ -265,6 +265,7 @@ def test_a_missing_yaml_is_named(tmp_path):
         (b"\xff\xd8\xff\xe0 an image", "is not YAML: "),
         (b"process_res: 112\nname: a\nprocess_res: 504\n", "is not YAML: the key 'process_res' is there twice\n  in .*, line 3"),
         (b"backbone: {width: 8, width: 16}\n", "is not YAML: the key 'width' is there twice"),
+        (b"? [a, b]\n: 1\n", "is not YAML: while constructing a mapping"),
         (b"name: 2024-13-45\n", "is not YAML: month must be in 1..12"),
         (b"", "holds no mapping of configuration keys"),
         (b"- a\n- b\n", "holds no mapping of configuration keys"),
