@@ -18,8 +18,8 @@ from da3jax.config import PRESETS, REF_VIEW_STRATEGIES, BackboneConfig, CameraCo
 
 pytestmark = [pytest.mark.parity, pytest.mark.filterwarnings("ignore"), pytest.mark.usefixtures("well_compiled")]
 
-ONE_AT_A_TIME = pytest.mark.xdist_group("giants")
-"""Two of them at once need more memory than most machines have; for `--dist loadgroup`."""
+ONE_AT_A_TIME = pytest.mark.xdist_group("large")
+"""Two of them at once would need 20 GB; for `--dist loadgroup`."""
 
 SIZES = {"tall": (154, 112), "wide": (112, 168), "square": (518, 518), "photo": (504, 336)}
 
@@ -92,11 +92,13 @@ def test_small_with_scanned_layers():
     check(PRESETS["da3-small"], FEW[:2], stacked=True)
 
 
+@ONE_AT_A_TIME
 @pytest.mark.parametrize("variant", ["da3-base", "da3-large"])
 def test_base_and_large(variant):
     check(PRESETS[variant], FEW)
 
 
+@ONE_AT_A_TIME
 @pytest.mark.parametrize("variant", ["da3mono-large", "da3metric-large"])
 def test_single_view_networks(variant):
     check(PRESETS[variant], [dataclasses.replace(case, poses=False, strategy="first") for case in (*FEW, TINY[0])])
