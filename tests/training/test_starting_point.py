@@ -77,9 +77,11 @@ def test_a_random_network_starts_near_the_reference_camera_and_unit_depth(random
         assert 0.5 < np.std(tap[..., STUDENT.backbone.width :]) < 1.5
 
 
-def test_from_dinov2_what_has_no_counterpart_is_initialised_and_named(caplog, random_student):
+def test_from_dinov2_what_has_no_counterpart_is_initialised_and_named_and_all_is_where_the_shardings_say(caplog, random_student):
+    device = jax.devices()[3]
     with caplog.at_level(logging.INFO):
-        params, point = starting_params(STUDENT, DINOV2, KEY)
+        params, point = starting_params(STUDENT, DINOV2, KEY, shardings=SingleDeviceSharding(device))
+    assert {leaf.device for leaf in jax.tree.leaves(params)} == {device}
     found, random = flat(params), flat(random_student)
     assert found.keys() == random.keys() == {*point.loaded, *point.initialised}
     for path in point.initialised:
@@ -147,12 +149,6 @@ def test_a_backbone_that_does_not_fit_names_both(source, changes, sentence):
     config = dataclasses.replace(ANYVIEW, backbone=dataclasses.replace(ANYVIEW.backbone, **changes))
     with pytest.raises(ValueError, match=sentence):
         starting_params(config, GOLDEN / source, KEY)
-
-
-def test_leaves_go_where_the_shardings_say():
-    device = jax.devices()[3]
-    params, _ = starting_params(STUDENT, DINOV2, KEY, shardings=SingleDeviceSharding(device))
-    assert {leaf.device for leaf in jax.tree.leaves(params)} == {device}
 
 
 def test_a_narrower_head_saves_in_the_released_layout_and_opens_again(tmp_path):

@@ -2,21 +2,18 @@
 
 import functools
 
-import jax
 import numpy as np
 import pytest
-from flax import traverse_util
 
 from da3jax.config import PRESETS
-from da3jax.models import init_params
 from da3jax.weights import keys
 from da3jax.weights.keys import released_tensors, shared_norm_keys
+from da3jax.weights.safetensors_store import parameter_shapes
 
 
 @functools.cache
 def tensors_of(preset):
-    shapes = jax.eval_shape(functools.partial(init_params, PRESETS[preset]), jax.random.key(0))
-    return released_tensors(traverse_util.flatten_dict(shapes), PRESETS[preset])
+    return released_tensors(parameter_shapes(PRESETS[preset]), PRESETS[preset])
 
 
 @pytest.mark.parametrize(
