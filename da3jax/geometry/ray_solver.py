@@ -133,7 +133,8 @@ def cameras_from_rays(
     if max_rays is not None and max_rays < 4:
         raise ValueError(f"max_rays is {max_rays}; a camera needs at least 4, and is good from some thousand")
     *leading, height, width, _ = ray.shape
-    ray = jnp.asarray(ray, jnp.promote_types(ray.dtype, jnp.float32))
+    ray = jnp.asarray(ray)
+    ray = ray.astype(jnp.promote_types(ray.dtype, jnp.float32))
     conf = jnp.ones_like(ray[..., 0]) if ray_conf is None else ray_conf.astype(ray.dtype)
     with jax.default_matmul_precision("highest"):
         if method == "official":

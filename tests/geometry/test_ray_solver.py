@@ -291,10 +291,12 @@ def test_thinned_maps_give_nearly_the_same_and_no_view_gives_none():
     assert solve(rays[:0]).rotation.shape == (0, 3, 3)
 
 
-def test_rays_of_fewer_bits_become_float32():
-    rays = jnp.asarray(ray_maps(cameras(9, 8), 24, 32), jnp.bfloat16)
-    jax.tree.map(np.testing.assert_array_equal, cameras_from_rays(rays), cameras_from_rays(rays.astype(jnp.float32)))
-    assert cameras_from_rays(rays).focal.dtype == jnp.float32
+@pytest.mark.parametrize("dtype", [jnp.bfloat16, np.float64])
+def test_rays_of_other_numbers_become_float32(dtype):
+    rays = ray_maps(cameras(9, 8), 24, 32).astype(dtype)
+    found = cameras_from_rays(rays)
+    jax.tree.map(np.testing.assert_array_equal, found, cameras_from_rays(rays.astype(np.float32)))
+    assert found.focal.dtype == jnp.float32
 
 
 def test_the_same_rays_give_the_same_bits():
