@@ -65,7 +65,7 @@ def mesh_of(devices: int | Sequence[jax.Device]) -> Mesh:
         if not 1 <= devices <= len(there):
             raise ValueError(f"devices is {devices}; there are {len(there)} ({there[0].platform}), so it is from 1 to {len(there)}")
         devices = there[:devices]
-    if not devices:
+    if not len(devices):
         raise ValueError("devices is empty; it is how many, or at least one of jax.devices()")
     return make_mesh(1, view=-1, devices=devices)
 

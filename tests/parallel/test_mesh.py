@@ -1,6 +1,7 @@
 import re
 
 import jax
+import numpy as np
 import pytest
 from jax.sharding import AxisType, NamedSharding, PartitionSpec
 
@@ -54,7 +55,8 @@ def test_a_mesh_with_other_axes_is_refused():
 
 def test_the_devices_of_one_scene():
     assert dict(mesh_of(4).shape) == {"data": 1, "fsdp": 1, "view": 4}
-    assert mesh_of(jax.devices()[2:4]).devices.ravel().tolist() == jax.devices()[2:4]
+    for devices in (jax.devices()[2:4], np.array(jax.devices()[2:4])):
+        assert mesh_of(devices).devices.ravel().tolist() == jax.devices()[2:4]
     for devices in (0, 9):
         with pytest.raises(ValueError, match=rf"devices is {devices}; there are 8 \(cpu\), so it is from 1 to 8"):
             mesh_of(devices)
