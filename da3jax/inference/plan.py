@@ -54,7 +54,7 @@ def planned(
         able = " and ".join(name for name, preset in PRESETS.items() if "raw_gs" in preset.outputs)
         raise ValueError(f"infer_gs needs a network that predicts Gaussians, and {config.name} has no head for them; {able} have one")
     layers = () if export_feat_layers is None else export_feat_layers
-    if not np.iterable(layers) or not all(map(is_integer, layers)):
+    if not np.iterable(layers) or not all(map(is_integer, layers := tuple(layers))):
         raise ValueError(f"export_feat_layers is {layers!r}; it is a list of blocks, such as [2, 3]")
     views = _usable(config, views, independent, use_ray_pose)
     return views, Task(

@@ -129,7 +129,7 @@ def test_a_network_without_rays_has_no_ray_pose(single_view, images):
 
 def test_features_come_in_aux_in_the_order_of_the_images(model, images):
     found = model.inference(images, process_res=SIZE, export_feat_layers=[1, 5], ref_view_strategy="middle").aux
-    turned = model.inference([images[2], images[1], images[0]], process_res=SIZE, export_feat_layers=[1, 5], ref_view_strategy="middle").aux
+    turned = model.inference([images[2], images[1], images[0]], process_res=SIZE, export_feat_layers=iter([1, 5]), ref_view_strategy="middle").aux
     assert found.keys() == {"feat_layer_1", "feat_layer_5"}
     assert found["feat_layer_5"].shape == (3, 3, 4, 32)
     for name in found:
@@ -203,7 +203,7 @@ def test_what_cannot_be_exported_is_refused_before_the_network_runs(model, image
         ({"outputs": ["depth", "points"]}, "lacks 'ray' or 'cameras', which points are made of"),
         ({"export_dir": "out", "num_max_points": 0}, "num_max_points is 0; it is a whole number, at least 1"),
         ({"export_feat_layers": 1}, r"export_feat_layers is 1; it is a list of blocks, such as \[2, 3\]"),
-        ({"export_feat_layers": [1.0]}, r"export_feat_layers is \[1.0\]; it is a list of blocks"),
+        ({"export_feat_layers": [1.0]}, r"export_feat_layers is \(1.0,\); it is a list of blocks"),
         ({"export_feat_layers": [6]}, "export_feat_layers has 6; blocks of tiny-anyview are 0 to 5"),
         ({"image": []}, "no images|empty"),
     ],
