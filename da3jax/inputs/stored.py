@@ -37,17 +37,26 @@ def stored_picture(path: pathlib.Path) -> StoredPicture:
     return StoredPicture(path, height, width)
 
 
-def read_as_stored(picture: StoredPicture, name: str) -> np.ndarray:
-    """The picture (H, W, 3) uint8 RGB, not turned.
+def stored_pixels(path: pathlib.Path, name: str) -> np.ndarray:
+    """The pixels of a file, (H, W, 3) uint8 RGB, not turned.
 
     Raises:
-        OSError: its file is not what it was when its header was read; and as `read_image`.
-        ValueError: as `read_image`.
+        OSError, ValueError, ModuleNotFoundError: as `read_image`.
     """
-    with opened(picture.path, name) as image:
+    with opened(path, name) as image:
         turned = orientation(image) if image.format == "TIFF" else 1
         pixels, _ = decoded(image, name)
-    pixels = np.ascontiguousarray(_BACK.get(turned, np.asarray)(pixels))
+    return np.ascontiguousarray(_BACK.get(turned, np.asarray)(pixels))
+
+
+def read_as_stored(picture: StoredPicture, name: str) -> np.ndarray:
+    """The same of a picture whose header was read before.
+
+    Raises:
+        OSError: its file is not what it was then; and as `read_image`.
+        ValueError: as `read_image`.
+    """
+    pixels = stored_pixels(picture.path, name)
     if pixels.shape[:2] != (picture.height, picture.width):
         raise OSError(
             f"{name} is {pixels.shape[1]} × {pixels.shape[0]} pixels (W × H) now and was {picture.width} × {picture.height} when its "

@@ -26,7 +26,7 @@ from PIL import Image
 
 from da3jax.inputs import check_extrinsics, check_intrinsics, list_images, read_image
 from da3jax.inputs.colmap import read_colmap
-from da3jax.inputs.stored import read_as_stored, stored_picture
+from da3jax.inputs.stored import stored_pixels
 from da3jax.training.data.view import View
 
 TRUTH = ("depth", "sky", "extrinsics", "intrinsics")
@@ -119,7 +119,7 @@ def read_views(scene: SceneFolder, chosen: list[int], depth_scale: float) -> lis
     views = []
     truth = _load_npz(scene.path / "truth.npz", TRUTH) if (scene.path / "truth.npz").exists() else None
     for index in chosen:
-        image = read_as_stored(stored_picture(scene.images[index]), f"images/{scene.images[index].name}")
+        image = stored_pixels(scene.images[index], f"images/{scene.images[index].name}")
         if truth is None:
             name, depth = _read_depth(scene.path / "depth", scene.images[index].stem, depth_scale)
             sky = np.full(np.shape(depth), np.nan, np.float32)
