@@ -37,10 +37,11 @@ def transform_points(transform: jax.Array, points: jax.Array) -> jax.Array:
 
 
 def relative_rounding(transforms: np.ndarray) -> float:
-    """How far cameras in one place may lie apart by rounding alone, over the largest translation of their transforms (..., 3 or 4, 4).
+    """How far cameras in one place may lie apart by rounding alone, over the largest translation: a number without a unit.
 
-    The array's type tells, and rotations that are not quite ones: numbers may have been rounded before they became float64. Transforms
-    that are not finite do not count.
+    Of world-to-camera transforms or poses (..., 3 or 4, 4), in NumPy, on the host. The array's type tells, and rotations that are not
+    quite ones: numbers may have been rounded before they became float64. Transforms that are not finite do not count. Both factors leave
+    room for a product of two transforms.
     """
     rotation = transforms[..., :3, :3].astype(np.float64)
     with np.errstate(invalid="ignore", over="ignore"):

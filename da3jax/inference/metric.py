@@ -11,7 +11,7 @@ from operator import index
 import jax
 import numpy as np
 
-from da3jax.geometry import LengthScale, LengthScaleResult, scale_from_lengths
+from da3jax.geometry import LengthScale, LengthScaleResult, relative_rounding, scale_from_lengths
 from da3jax.inputs import read_image, several
 from da3jax.inputs.aruco import find_markers, no_marker
 from da3jax.inputs.images import ImageLike, describe
@@ -159,7 +159,7 @@ def _known_distances(prediction: Prediction, distances: Mapping[tuple[int, int],
     views = len(prediction.extrinsics)
     extrinsics = prediction.extrinsics.astype(np.float64)
     centers = -np.einsum("nij,ni->nj", extrinsics[:, :, :3], extrinsics[:, :, 3])
-    rounding = 16 * np.finfo(np.float32).eps * np.nanmax(np.abs(centers))  # what cameras in one place can lie apart
+    rounding = relative_rounding(prediction.extrinsics) * np.nanmax(np.abs(centers))  # what cameras in one place can lie apart
     lengths, reference = [], []
     for pair, metres in distances.items():
         try:
