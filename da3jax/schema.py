@@ -36,7 +36,7 @@ def at_least(name: str, value: float, least: float) -> None:
         raise ValueError(f"{name} is {value}; it is at least {least}")
 
 
-class _Loader(yaml.SafeLoader):
+class _SafeLoader(yaml.SafeLoader):
     """YAML in which no key stands twice: of two blocks of one name the first would be gone without a word."""
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict:
@@ -44,16 +44,16 @@ class _Loader(yaml.SafeLoader):
         for key, _ in node.value:
             if not isinstance(key, yaml.ScalarNode) or key.tag == "tag:yaml.org,2002:merge":
                 continue
-            if key.value in seen:
+            if (key.tag, key.value) in seen:
                 raise yaml.constructor.ConstructorError(None, None, f"the key {key.value!r} is there twice", key.start_mark)
-            seen.add(key.value)
+            seen.add((key.tag, key.value))
         return super().construct_mapping(node, deep)
 
 
 def parse_yaml(text: str | bytes) -> Any:
     """What YAML says; a yaml.YAMLError where it is none, or has a key twice."""
     try:
-        return yaml.load(text, _Loader)
+        return yaml.load(text, _SafeLoader)
     except ValueError as error:  # of dates and the like that there are not
         raise yaml.YAMLError(str(error)) from error
 
