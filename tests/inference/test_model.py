@@ -129,7 +129,9 @@ def test_a_network_without_rays_has_no_ray_pose(single_view, images):
 
 def test_features_come_in_aux_in_the_order_of_the_images(model, images):
     found = model.inference(images, process_res=SIZE, export_feat_layers=[1, 5], ref_view_strategy="middle").aux
-    turned = model.inference([images[2], images[1], images[0]], process_res=SIZE, export_feat_layers=iter([1, 5]), ref_view_strategy="middle").aux
+    turned = model.inference(
+        [images[2], images[1], images[0]], process_res=SIZE, export_feat_layers=iter([1, 5]), ref_view_strategy="middle"
+    ).aux
     assert found.keys() == {"feat_layer_1", "feat_layer_5"}
     assert found["feat_layer_5"].shape == (3, 3, 4, 32)
     for name in found:

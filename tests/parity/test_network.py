@@ -19,7 +19,7 @@ from da3jax.config import PRESETS, REF_VIEW_STRATEGIES, BackboneConfig, CameraCo
 pytestmark = [pytest.mark.parity, pytest.mark.filterwarnings("ignore"), pytest.mark.usefixtures("well_compiled")]
 
 ONE_AT_A_TIME = pytest.mark.xdist_group("large")
-"""Two of them at once would need 20 GB; for `--dist loadgroup`."""
+"""Two of them at once would need 19 GB; for `--dist loadgroup`."""
 
 SIZES = {"tall": (154, 112), "wide": (112, 168), "square": (518, 518), "photo": (504, 336)}
 
