@@ -116,7 +116,7 @@ def train(config: TrainConfig, *, report: Report = lambda step, metrics: None) -
         log = all_or_none(
             lambda: stack.enter_context(MetricsLog(folder, resume=step, tensorboard=config.tensorboard)) if first_process else None
         )
-        skipped, data_state = 0, batches.get_state()
+        skipped, said, data_state = 0, set(), batches.get_state()
         began, first = time.perf_counter(), step  # of the steps that are logged next
         for batch, sentences, following in _ready(batches, mesh, config.steps - step):
             state, found = take_step(state, batch)
@@ -124,7 +124,9 @@ def train(config: TrainConfig, *, report: Report = lambda step, metrics: None) -
             stops, missed = gathered(np.array([interruption.wanted, len(sentences)])).sum(axis=0)
             skipped += missed
             for sentence in sentences:
-                logger.warning("skipped: %s", sentence)
+                if sentence not in said:
+                    logger.warning("skipped: %s", sentence)
+                    said.add(sentence)
             if not finite:
                 checkpoints.save(step, state, data_state, None)
                 checkpoints.wait()
