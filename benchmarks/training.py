@@ -46,7 +46,7 @@ def measure(args: argparse.Namespace) -> None:
     config = load_train_config({"model": args.variant, "steps": 100, **KINDS[args.measure]})
     mesh = make_mesh()
     params = jax.jit(lambda key: init_params(config.model, key))(jax.random.key(0))
-    optimizer = make_optimizer(config.optimizer, split(params, config.optimizer.freeze)[0])
+    optimizer = make_optimizer(config.optimizer, split(params, config.optimizer.freeze)[0], mesh)
     shardings = state_shardings(params, optimizer, config.optimizer, mesh)
     state = jax.jit(lambda params: init_state(params, optimizer, config.optimizer), out_shardings=shardings)(params)
     loss = make_loss(config.model, config.losses, config.data.augment, make_forward(config.model, mesh, remat=config.remat))

@@ -3,6 +3,7 @@
 from da3jax.parallel.fsdp import Part, as_parts, fsdp_sharding, fsdp_shardings, has_parts, put_together
 from da3jax.parallel.mesh import (
     BATCH_AXES,
+    COPY_AXES,
     VIEW_AXIS,
     axes_for,
     batch_parts,
@@ -19,6 +20,7 @@ from da3jax.parallel.views import Axis, all_views, own_views
 
 __all__ = [
     "BATCH_AXES",
+    "COPY_AXES",
     "VIEW_AXIS",
     "Axis",
     "Part",

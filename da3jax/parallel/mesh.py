@@ -16,6 +16,9 @@ VIEW_AXIS = "view"
 
 AXES = (*BATCH_AXES, VIEW_AXIS)
 
+COPY_AXES = ("data", VIEW_AXIS)
+"""The devices along them have the same parameters."""
+
 
 def make_mesh(data: int = -1, fsdp: int = 1, view: int = 1, devices: Sequence[jax.Device] | None = None) -> Mesh:
     """A mesh of `data` × `fsdp` × `view` devices (all there are by default), where -1 for one of them means what is left.

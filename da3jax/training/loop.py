@@ -228,7 +228,7 @@ def _prepare(config: TrainConfig, mesh: jax.sharding.Mesh, checkpoints: Checkpoi
     form = functools.partial(stack_layers, config=config.model) if config.stack_layers else lambda params: params
     shapes = jax.eval_shape(lambda key: form(init_params(config.model, key)), jax.random.key(0))
     trainable, _ = split(shapes, config.optimizer.freeze)
-    optimizer = make_optimizer(config.optimizer, trainable)
+    optimizer = make_optimizer(config.optimizer, trainable, mesh)
     shardings = state_shardings(shapes, optimizer, config.optimizer, mesh)
     start = jax.jit(lambda params: init_state(params, optimizer, config.optimizer), out_shardings=shardings)
 

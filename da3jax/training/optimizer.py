@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import re
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Literal, NamedTuple
 
@@ -11,7 +12,10 @@ import jax
 import jax.numpy as jnp
 import optax
 from flax import traverse_util
+from jax import lax
+from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
+from da3jax.parallel import COPY_AXES
 from da3jax.schema import at_least, one_of
 from da3jax.types import Params
 
@@ -119,8 +123,10 @@ class Schedule(NamedTuple):
         return jnp.where(step < self.warmup, grows, falls)
 
 
-def make_optimizer(config: OptimizerConfig, trainable: Params) -> optax.GradientTransformation:
+def make_optimizer(config: OptimizerConfig, trainable: Params, mesh: Mesh | None = None) -> optax.GradientTransformation:
     """The optimiser for these parameters (or their shapes), without those that are frozen; its updates are those at a learning rate of 1.
+
+    Devices of the mesh that have the same parameters share Muon's matrices among them; without one, each makes all steps itself.
 
     Raises:
         ValueError: the pattern of a group is found in no path.
@@ -141,7 +147,7 @@ def make_optimizer(config: OptimizerConfig, trainable: Params) -> optax.Gradient
     if config.algorithm == "adamw":
         parts.append(adam)
     elif config.algorithm == "muon":
-        parts.append(optax.partition({True: _muon(), False: adam}, by_path(lambda path: bool(re.search(MATRICES, path)))))
+        parts.append(optax.partition({True: _muon(mesh), False: adam}, by_path(lambda path: bool(re.search(MATRICES, path)))))
     if config.weight_decay:
         parts.append(optax.add_decayed_weights(config.weight_decay, by_path(lambda path: path.rpartition("/")[2] == DECAYED)))
     if config.groups:
@@ -150,7 +156,7 @@ def make_optimizer(config: OptimizerConfig, trainable: Params) -> optax.Gradient
     return optax.chain(*parts, optax.scale(-1.0))
 
 
-def _muon() -> optax.GradientTransformation:
+def _muon(mesh: Mesh | None) -> optax.GradientTransformation:
     """From gradients of matrices (…, in, out) to orthogonal steps, whose entries have a root mean square of 0.2, as Adam's usually have."""
     last_two = optax.contrib.MuonDimensionNumbers(reduction_axis=-2, output_axis=-1)
 
@@ -166,7 +172,8 @@ def _muon() -> optax.GradientTransformation:
     )
 
     def update(updates: Params, state: Any, params: Params | None = None) -> tuple[Params, Any]:
-        found, state = muon.update(_by_shape(updates), state)
+        stacks = _by_shape(updates)
+        found, state = muon.update(stacks, state) if mesh is None else _dealt_out(mesh, muon.update, stacks, state)
         leaves, structure = jax.tree.flatten(updates)
         rows = {shape: iter(stack) for shape, stack in found.items()}
         parts = [[next(rows[leaf.shape[-2:]]) for _ in range(math.prod(leaf.shape[:-2]))] for leaf in leaves]
@@ -174,6 +181,22 @@ def _muon() -> optax.GradientTransformation:
         return jax.tree.unflatten(structure, new), state
 
     return optax.GradientTransformation(lambda params: muon.init(_by_shape(params)), update)
+
+
+def _dealt_out(mesh: Mesh, update: Callable[..., Any], stacks: Params, state: Any) -> Any:
+    """What `update` makes of matrices (n, in, out), those of a stack in equal parts on the devices that would else all do the same."""
+    copies, free = math.prod(mesh.shape[axis] for axis in COPY_AXES), PartitionSpec.UNCONSTRAINED
+    dealt, whole = (NamedSharding(mesh, PartitionSpec(first, free, free)) for first in (COPY_AXES, None))
+
+    def filled(x: jax.Array) -> jax.Array:
+        """With matrices of zeros, whose steps are zeros, to a number that divides."""
+        return lax.with_sharding_constraint(jnp.pad(x, ((0, -len(x) % copies), (0, 0), (0, 0))), dealt) if x.ndim == 3 else x
+
+    def cut(x: jax.Array, like: jax.Array) -> jax.Array:
+        return lax.with_sharding_constraint(x, whole)[: len(like)] if x.ndim == 3 else x
+
+    found = update(*jax.tree.map(filled, (stacks, state)))
+    return jax.tree.map(cut, found, (stacks, state))
 
 
 def _by_shape(tree: Params) -> dict[tuple[int, int], jax.Array]:

@@ -54,7 +54,7 @@ def write_scenes(folder, batch):
 def programs(config, mesh, teach):
     """The first state of parameters, and the step, compiled once for all runs that differ in nothing that they depend on."""
     params = params_of(config.model)
-    optimizer = make_optimizer(config.optimizer, split(params, config.optimizer.freeze)[0])
+    optimizer = make_optimizer(config.optimizer, split(params, config.optimizer.freeze)[0], mesh)
     shardings = state_shardings(params, optimizer, config.optimizer, mesh)
     begin = jax.jit(lambda params: init_state(params, optimizer, config.optimizer), out_shardings=shardings)
     layers = {"feature_layers": config.losses.feature_layers, "attention_layers": config.losses.attention_layers}

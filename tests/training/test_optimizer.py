@@ -8,6 +8,7 @@ from flax.traverse_util import flatten_dict
 from da3jax.config import load_config
 from da3jax.models import init_params
 from da3jax.models.stacking import stack_layers
+from da3jax.parallel import make_mesh
 from da3jax.training.optimizer import OptimizerConfig, ParameterGroup, Schedule, join, make_optimizer, split
 from tests.training.tiny import MODEL
 
@@ -87,6 +88,25 @@ def test_muon_finds_the_matrices_of_a_networks_blocks_stacked_or_not():
     assert different == {path for path in adam if "block" in path and path.endswith("kernel")}
     assert all(leaf.dtype == np.float64 for leaf in jax.tree.leaves(stacked))
     jax.tree.map(lambda found, expected: np.testing.assert_allclose(found, expected, atol=1e-6), stacked, stack_layers(muon, model))
+
+
+@pytest.mark.parametrize("axes", [(8, 1, 1), (2, 2, 2)])
+def test_muons_matrices_are_dealt_out_among_the_devices_that_have_the_same(axes):
+    blocks = {f"blocks_{i}": {"mlp": {"fc1": {"kernel": jax.random.normal(jax.random.key(i), (32, 64))}}} for i in range(5)}
+    params, config = {"backbone": blocks}, OptimizerConfig(**PLAIN | {"algorithm": "muon"})
+
+    def step(mesh):
+        optimizer = make_optimizer(config, params, mesh)
+        state = optimizer.init(params)
+        program = jax.jit(optimizer.update).lower(params, state, params).compile()
+        found, state = program(params, state, params)
+        return found, jax.tree.map(jnp.shape, state), program.cost_analysis()["flops"]
+
+    (expected, kept, alone), (found, again, shared) = step(None), step(make_mesh(*axes))
+    jax.tree.map(lambda found, expected: np.testing.assert_allclose(found, expected, atol=1e-5), found, expected)
+    assert again == kept  # a run goes on with another number of devices
+    rounds = -(-5 // (axes[0] * axes[2]))
+    assert shared < 1.2 * alone * rounds / 5
 
 
 def test_what_is_split_is_joined_again_and_frozen_parameters_have_no_optimizer_state():

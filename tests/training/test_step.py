@@ -64,10 +64,13 @@ def test_eight_devices_give_the_losses_of_one(one_device, make_run, batches, mon
     if axes != (8, 1):
         trees = [run.state.params, *(part for part in jax.tree.leaves(run.state.opt_state, is_leaf=is_params) if is_params(part))]
         kernels = [kernel for tree in trees if isinstance(kernel := tree["backbone"]["blocks_0"]["mlp"]["fc1"]["kernel"], jax.Array)]
-        assert len(kernels) == {"sgd": 1, "adamw": 3, "muon": 2}[kind]
+        assert len(kernels) == {"sgd": 1, "adamw": 3, "muon": 1}[kind]
         for kernel in kernels:
             assert kernel.sharding.spec == PartitionSpec(None, "fsdp")
             assert kernel.addressable_shards[0].data.size * 4 == kernel.size
+        stacks = [leaf for leaf in jax.tree.leaves(run.state.opt_state) if leaf.ndim == 3 and leaf.shape[0] > 1]
+        assert bool(stacks) == (kind == "muon")
+        assert all(stack.addressable_shards[0].data.size * 4 == stack.size for stack in stacks)
 
 
 def is_params(tree):
