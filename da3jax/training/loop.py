@@ -50,7 +50,7 @@ Report = Callable[[int, dict[str, float]], None]
 
 
 def train(config: TrainConfig, *, report: Report = lambda step, metrics: None) -> pathlib.Path:
-    """Trains, or goes on training, and returns the folder of the weights: as released, so that PyTorch opens them too.
+    """Trains, or goes on training, and returns the folder of the weights, in the released layout (`da3jax.weights.save_pretrained`).
 
     | in `config.folder`   |                                                                        |
     |----------------------|------------------------------------------------------------------------|

@@ -33,6 +33,10 @@ _CUSTOM = "custom"
 _OURS = {"canonical_focal": "metric", "process_res": "anyview"}
 """What `config.json` says beside the official fields where a network's name does not tell it; the half of a nested network that has it."""
 
+_CHANGED = "-custom"
+"""Behind the name of a preset whose network was changed. The official code builds what a name says and looks at nothing else: of this one
+it knows nothing, and refuses it."""
+
 _PYRAMID = {"features": "features", "out_channels": "channels"}
 
 _ADAPTER = {
@@ -63,6 +67,8 @@ def read_config(path: pathlib.Path) -> Config:
     if not isinstance(content, Mapping) or not ("config" in content or "model_name" in content):
         raise ValueError(f"{path} is not the config.json of a DA3 network: it has neither model_name nor config")
     name = str(content.get("model_name", "da3"))
+    if name.removesuffix(_CHANGED) in PRESETS:
+        name = name.removesuffix(_CHANGED)
     try:
         if content.get("config") is None:
             one_of("model_name", name, PRESETS)
@@ -132,6 +138,8 @@ def from_official(content: Mapping[str, Any], name: str) -> Config:
 def to_official(config: Config) -> dict[str, Any]:
     """The content of `config.json` for a configuration."""
     content = {"model_name": config.name, "config": _official(config)}
+    if config.name in PRESETS and content["config"] != _official(PRESETS[config.name]):
+        content["model_name"] += _CHANGED
     for field, half in _OURS.items():
         value = getattr(getattr(config, half) if isinstance(config, NestedConfig) else config, field)
         if value != _usual(config, field):

@@ -57,8 +57,9 @@ def read_config(folder: str | pathlib.Path) -> Config:
 
 
 def save_pretrained(params: Params, config: Config, folder: str | pathlib.Path, *, dtype: str = "float32") -> pathlib.Path:
-    """Writes the released layout, `model.safetensors` and `config.json`, which PyTorch opens, into a folder that has neither.
+    """Writes the released layout, `model.safetensors` and `config.json`, into a folder that has neither.
 
+    PyTorch's Depth Anything 3 opens the networks that it has a name for, which are the presets but da3-tiny, as they are.
     In `float16` or `bfloat16` it takes half the space, and what is loaded from it is float32 again, rounded.
 
     Raises:

@@ -84,8 +84,17 @@ CUSTOM = {
 @pytest.mark.parametrize("config", [*PRESETS.values(), *CUSTOM.values()], ids=[*PRESETS, *CUSTOM])
 def test_a_configuration_survives_the_way_to_json_and_back(config):
     content = json.loads(json.dumps(to_official(config)))
-    assert content["model_name"] == config.name
     assert from_official(content["config"], config.name) == config
+
+
+def test_a_changed_preset_has_a_name_that_the_official_code_does_not_know_and_comes_back_under_its_own(tmp_path):
+    config = dataclasses.replace(PRESETS["da3-small"], backbone=dataclasses.replace(PRESETS["da3-small"].backbone, taps=(2, 5, 8, 11)))
+    nested = dataclasses.replace(PRESETS["da3nested-giant-large"], anyview=config)
+    for changed in (config, nested):
+        assert to_official(changed)["model_name"] == f"{changed.name}-custom"
+        assert read_config(written(tmp_path, to_official(changed))).name == changed.name
+    assert read_config(written(tmp_path, to_official(config))) == config
+    assert to_official(dataclasses.replace(config, name="mine"))["model_name"] == "mine"
 
 
 def test_halves_of_a_nested_network_that_is_no_preset_are_called_by_their_role():
