@@ -26,6 +26,7 @@ def run_on_a_rendered_scene(options: RunOptions) -> None:
     """
     import jax
 
+    from da3jax.outputs import check_formats, check_placed
     from da3jax.parallel.processes import all_or_none
     from da3jax.training.scenes import sample_views
 
@@ -34,6 +35,8 @@ def run_on_a_rendered_scene(options: RunOptions) -> None:
     progress = join(options)
     all_or_none(lambda: check_export(options))
     model = load_for(progress, options)
+    given = {"independent": options.independent, "use_ray_pose": options.use_ray_pose}
+    check_placed(check_formats(options.export_format), VIEWS, model.config, **given)
     shorter = options.resolution["process_res_method"].startswith("lower")
     height, width = picture_size(options.resolution["process_res"] or model.config.process_res, shorter=shorter)
     with progress.step(f"render {VIEWS} views of {width} × {height}"):
@@ -45,9 +48,9 @@ def run_on_a_rendered_scene(options: RunOptions) -> None:
     if jax.process_index() > 0:
         return
     written = write(progress, prediction, images, options)
-    found = errors(prediction, truth, decoded=not options.use_ray_pose)
+    found = errors(prediction, truth, decoded=not options.use_ray_pose, independent=options.independent)
     tell(progress, prediction, written, options, errors=found)
-    progress.print(as_table(found))
+    progress.print(as_table(found, scales="one scale a view" if options.independent else "one scale"))
     show(prediction, options)
 
 
@@ -59,13 +62,17 @@ def picture_size(side: int, *, shorter: bool) -> tuple[int, int]:
     return height, width
 
 
-def errors(prediction: Prediction, truth: RenderedViews, *, decoded: bool) -> dict[str, dict[str, float]]:
-    """How far from the truth depth is and, where there are any, cameras: those of the rays and, if they were `decoded`, of the head."""
+def errors(prediction: Prediction, truth: RenderedViews, *, decoded: bool, independent: bool) -> dict[str, dict[str, float]]:
+    """How far from the truth depth is and, where there are any, cameras: those of the rays and, if they were `decoded`, of the head.
+
+    Depth after one scale, or with `independent` the mean over views, each after one of its own.
+    """
     from da3jax.evaluation.metrics import depth_metrics, pose_auc, pose_errors
     from da3jax.geometry import cameras_from_rays
 
-    depth = depth_metrics(prediction.depth, truth.depth, ~truth.sky)
-    found = {"depth": {name: float(depth[name]) for name in ("abs_rel", "delta1")}}
+    views = [slice(i, i + 1) for i in range(len(truth.depth))] if independent else [slice(None)]
+    depths = [depth_metrics(prediction.depth[part], truth.depth[part], ~truth.sky[part]) for part in views]
+    found = {"depth": {name: float(np.mean([depth[name] for depth in depths])) for name in ("abs_rel", "delta1")}}
     cameras = {}
     if decoded and prediction.extrinsics is not None:
         cameras["cameras by the head"] = prediction.extrinsics
@@ -77,11 +84,11 @@ def errors(prediction: Prediction, truth: RenderedViews, *, decoded: bool) -> di
     return found
 
 
-def as_table(found: dict[str, dict[str, float]]) -> Table:
+def as_table(found: dict[str, dict[str, float]], *, scales: str) -> Table:
     """The same to read."""
     table = Table("against the truth", "", box=None, padding=(0, 2, 0, 0))
     depth = found["depth"]
-    table.add_row("depth, after one scale", f"AbsRel {depth['abs_rel']:.3f}, δ1 {depth['delta1']:.3f}")
+    table.add_row(f"depth, after {scales}", f"AbsRel {depth['abs_rel']:.3f}, δ1 {depth['delta1']:.3f}")
     for name, of in found.items():
         if name != "depth":
             table.add_row(name, f"AUC@30 {of['auc30']:.1f}, median {of['median_degrees']:.1f}° off, over {of['pairs']} pairs of views")

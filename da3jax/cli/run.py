@@ -139,8 +139,8 @@ def run(
         with progress.step("look for markers"):  # before the network takes its time
             all_or_none(lambda: jax.process_index() > 0 or check_markers(images, options.aruco_dictionary))
     model = load_for(progress, options)
-    formats, known = check_formats(options.export_format), extrinsics is not None
-    check_placed(formats, len(images), model.config, independent=options.independent, known=known)
+    formats, given = check_formats(options.export_format), {"use_ray_pose": options.use_ray_pose, "intrinsics": intrinsics is not None}
+    check_placed(formats, len(images), model.config, independent=options.independent, **given)
     cameras = {"extrinsics": extrinsics, "intrinsics": intrinsics, "align_to_input_ext_scale": align_to_input_ext_scale}
     prediction = infer(progress, model, images, options, **cameras)
     if jax.process_index() > 0:

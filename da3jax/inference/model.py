@@ -117,7 +117,7 @@ class DepthAnything3:
         return cls(params, config, dtype=dtype, mesh=mesh)
 
     def save_pretrained(self, folder: str | pathlib.Path) -> pathlib.Path:
-        """Writes `model.safetensors` and `config.json` as released, bit for bit; PyTorch's Depth Anything 3 opens them.
+        """Writes `model.safetensors` and `config.json` as released, bit for bit; PyTorch's Depth Anything 3 opens its own networks.
 
         Returns:
             The folder.
@@ -263,14 +263,15 @@ class DepthAnything3:
         if export_dir is not None:
             names = formats.check_formats(export_format)
             infer_gs = infer_gs or "gs_ply" in names
-            if "feat_vis" in names and not export_feat_layers:
+            if "feat_vis" in names and (export_feat_layers is None or not len(export_feat_layers)):
                 raise ValueError("export format 'feat_vis' needs features; export_feat_layers names the blocks, such as [2, 3]")
             options = {"conf_thresh_percentile": conf_thresh_percentile, "num_max_points": num_max_points, "show_cameras": show_cameras}
             options |= {"feat_vis_fps": feat_vis_fps, **(export_kwargs or {})}
             if "images" in options:
                 raise ValueError("export_kwargs has images, and exports take those that inference was given; leave them out")
             formats.export_options(**options)
-            formats.check_placed(names, len(image), self.config, independent=independent, known=extrinsics is not None)
+            known = intrinsics is not None
+            formats.check_placed(names, len(image), self.config, independent=independent, use_ray_pose=use_ray_pose, intrinsics=known)
             check = partial(formats.check_folder, names, export_dir, lazy_images(image))
             if many:
                 all_or_none(check if writes else lambda: None)

@@ -75,7 +75,10 @@ def _usable(config: Config, views: Views, independent: bool, use_ray_pose: bool)
     """The views without known cameras that this network has no use for; refuses those that contradict the call."""
     has_cameras = "cameras" in config.outputs or use_ray_pose
     if views.extrinsics is not None and not has_cameras:
-        raise ValueError(f"{config.name} predicts no cameras that extrinsics could be compared with; it takes intrinsics alone")
+        raise ValueError(
+            f"{config.name} predicts no cameras that extrinsics could be compared with; it takes intrinsics alone (on the command line, "
+            f"--independent uses no others)"
+        )
     if views.extrinsics is not None and independent:
         raise ValueError("extrinsics place the views in one world, which independent images do not share; leave one of the two out")
     if has_cameras or (views.intrinsics is None and config.canonical_focal is None):

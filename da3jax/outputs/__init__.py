@@ -89,27 +89,34 @@ def check_formats(export_format: str) -> list[str]:
     return names
 
 
-def check_placed(formats: Sequence[str], views: int, config: Config, *, independent: bool, known: bool) -> None:
-    """Makes sure, before a network runs, that formats of one world will have the cameras of several views in one.
+def check_placed(
+    formats: Sequence[str], views: int, config: Config, *, independent: bool, use_ray_pose: bool = False, intrinsics: bool = False
+) -> None:
+    """Makes sure, before a network runs, that formats that need cameras will have them, those of several views in one world.
 
     Args:
         formats: names of formats.
         views: how many images there are.
         config: of the network.
         independent: whether each image is a scene of its own.
-        known: whether extrinsics are given.
+        use_ray_pose: whether cameras are made of rays.
+        intrinsics: whether any are given.
 
     Raises:
         ValueError: a format needs them and will not have them; the message names it.
     """
-    if views == 1 or (not independent and (known or "cameras" in config.outputs)):
-        return
+    predicted = use_ray_pose or "cameras" in config.outputs
     for name in formats:
-        if name in _NEED_CAMERAS:
+        if name not in _NEED_CAMERAS:
+            continue
+        if views > 1 and (independent or not predicted):
             raise ValueError(
                 f"export format {name!r} needs the cameras of all views in one world; independent images have none, nor have those of a "
-                f"network without cameras, unless extrinsics are given; glb does without"
+                f"network without cameras; glb does without"
             )
+        # A metric network's focal length may come from EXIF, which is not read yet.
+        if not (predicted or intrinsics or config.canonical_focal):
+            raise ValueError(f"export format {name!r} needs intrinsics; {config.name} predicts none, and none are given; glb does without")
 
 
 def check_folder(formats: Sequence[str], export_dir: str | pathlib.Path, images: Sequence[LazyImage] | None) -> None:
@@ -218,6 +225,7 @@ def _check_prediction(prediction: Prediction, formats: list[str]) -> None:
         ("intrinsics", prediction.intrinsics, [(shape[0], 3, 3)]),
         ("from_image", prediction.from_image, [(shape[0], 3, 3)]),
         ("image_sizes", prediction.image_sizes, [(shape[0], 2)]),
+        ("network_from_image", prediction.network_from_image, [(shape[0], 3, 3)]),
         *((f"gaussians.{name}", getattr(gaussians, name, None), [(*shape, *tail)]) for name, tail in _GAUSSIAN_SHAPES.items()),
     ):
         if value is not None and value.shape not in allowed:

@@ -81,8 +81,18 @@ def test_errors_are_those_of_the_prediction():
     prediction = Prediction(
         depth=2 * depth, extrinsics=turned, intrinsics=intrinsics, ray=ray, ray_conf=np.ones(ray.shape[:-1], np.float32)
     )
-    found = cells(as_table(errors(prediction, truth, decoded=True)))
+    found = cells(as_table(errors(prediction, truth, decoded=True, independent=False), scales="one scale"))
     assert found["depth, after one scale"] == "AbsRel 0.000, δ1 1.000"
     assert "median 11.5° off, over 1 pairs" in found["cameras by the head"]
     assert found["cameras by the rays"].startswith("AUC@30 100.0, median 0.0° off")
-    assert "cameras by the head" not in errors(prediction, truth, decoded=False)
+    assert "cameras by the head" not in errors(prediction, truth, decoded=False, independent=False)
+
+
+def test_independent_views_have_a_scale_each():
+    depth = np.random.default_rng(0).uniform(1, 3, (2, 28, 42)).astype(np.float32)
+    truth = RenderedViews(None, depth, np.zeros(depth.shape, bool), None, None, None, None)
+    prediction = Prediction(depth=depth * np.float32([[[1.0]], [[3.0]]]))
+    together, apart = (errors(prediction, truth, decoded=True, independent=independent) for independent in (False, True))
+    assert together["depth"]["abs_rel"] > 0.1
+    np.testing.assert_allclose(apart["depth"]["abs_rel"], 0, atol=1e-6)
+    assert cells(as_table(apart, scales="one scale a view"))["depth, after one scale a view"] == "AbsRel 0.000, δ1 1.000"

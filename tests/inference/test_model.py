@@ -144,6 +144,10 @@ def test_what_needs_one_world_is_refused_before_the_network_runs(model, single_v
     for network, independent in ((model, True), (single_view, False)):
         with pytest.raises(ValueError, match=message):
             network.inference(images, independent=independent, export_dir=tmp_path / "out", export_format=f"glb-{name}")
+    with pytest.raises(
+        ValueError, match=f"^export format '{name}' needs intrinsics; .* predicts none, and none are given; glb does without$"
+    ):
+        single_view.inference(images[:1], export_dir=tmp_path / "out", export_format=f"glb-{name}")
     assert not (tmp_path / "out").exists()
 
 
