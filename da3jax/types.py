@@ -119,7 +119,8 @@ class Gaussians:
 class Prediction:
     """What `DepthAnything3.inference` returns, for N views: numpy arrays, or device arrays with `as_numpy=False`.
 
-    Of `da3jax.to_native`, H and W are the photographs' own, and fields that speak of the processed image are of the photograph.
+    Of `da3jax.to_native`, H and W are the photographs' own, and fields that speak of the processed image are of the photograph; rays,
+    features and `metric_depth` stay as they were, of the image that `network_from_image` leads to.
     """
 
     depth: Array
@@ -147,6 +148,8 @@ class Prediction:
     """(N, 3, 3) from pixels (x, y, 1) of the upright image at its own size to those of the processed one."""
     image_sizes: Array | None = None
     """(N, 2) height and width of the upright images at their own size."""
+    network_from_image: Array | None = None
+    """(N, 3, 3) of `da3jax.to_native`: what `from_image` was, to pixels of the image that the network saw."""
     gaussians: Gaussians | None = None
     """With `infer_gs`: the scene as 3D Gaussians. Of images that are scenes of their own, in the camera's frame."""
     is_metric: bool = dataclasses.field(default=False, metadata={"static": True})

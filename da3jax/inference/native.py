@@ -37,7 +37,8 @@ def to_native(prediction: Prediction, images: Sequence[ImageLike] | ImageLike | 
     Returns:
         Numpy arrays. `depth`, `conf`, `sky` and `processed_images` are at the photographs' size, `intrinsics` are in their pixels, and
         `from_image` is the identity. `points` are made of depth and cameras, NaN where there is no depth; None where intrinsics are
-        None. Gaussians, one a processed pixel, are left out; rays and `aux` stay as they are.
+        None. Gaussians, one a processed pixel, are left out; rays and `aux` stay as they are, of the image that
+        `network_from_image` leads to from the photograph.
         A prediction that is at this size already is returned as it is, its images not being looked at.
 
     Raises:
@@ -90,6 +91,7 @@ def to_native(prediction: Prediction, images: Sequence[ImageLike] | ImageLike | 
         gaussians=None,
         processed_images=pictures,
         from_image=np.tile(np.eye(3), (count, 1, 1)),
+        network_from_image=prediction.from_image,
     )
 
 

@@ -9,6 +9,7 @@ import pathlib
 import numpy as np
 
 from da3jax.outputs.atomic import write_together
+from da3jax.outputs.cameras import view_sizes
 from da3jax.outputs.cleanup import valid_depth
 from da3jax.outputs.image_file import encode_png
 from da3jax.outputs.options import ExportOptions
@@ -21,7 +22,7 @@ _MOST = 65535
 
 
 def write_depth_png16(prediction: Prediction, export_dir: pathlib.Path, options: ExportOptions) -> list[pathlib.Path]:
-    """Writes `depth_png16/0000.png` and so on, one a view, and `depth_png16/scale.json`.
+    """Writes `depth_png16/0000.png` and so on, one a view and as large as it, and `depth_png16/scale.json`.
 
     Depth along z is value · scale, to half a step. The scale is `png16_scale`; else 0.001 where depth is in metres, so that values are
     millimetres, as readers of 16-bit depth and our training data expect; else the largest depth of all views is 65535. It is in
@@ -42,7 +43,8 @@ def write_depth_png16(prediction: Prediction, export_dir: pathlib.Path, options:
     text.add_text("depth_scale", repr(scale))
     text.add_text("depth_unit", unit)
     folder, files, too_far = export_dir / "depth_png16", {}, 0
-    for view, (depth, known) in enumerate(zip(prediction.depth, valid, strict=True)):
+    for view, (height, width) in enumerate(view_sizes(prediction)):
+        depth, known = (x[view, :height, :width] for x in (prediction.depth, valid))
         steps = np.rint(np.where(known, depth, 0).astype(np.float64) / scale)
         too_far += np.count_nonzero(steps > _MOST)
         steps[steps > _MOST] = 0

@@ -7,6 +7,7 @@ import pathlib
 import numpy as np
 
 from da3jax.outputs.atomic import write_bytes
+from da3jax.outputs.cameras import view_sizes
 from da3jax.outputs.colormap import table
 from da3jax.outputs.image_file import encode_jpeg
 from da3jax.outputs.legend import legend
@@ -48,14 +49,15 @@ def colour_depth(depth: np.ndarray, limits: tuple[float, float] | None = None) -
 
 
 def write_depth_vis(prediction: Prediction, export_dir: pathlib.Path, options: ExportOptions) -> list[pathlib.Path]:
-    """Writes `depth_vis/0000.jpg` and so on, one a view: the photograph, to its right the coloured depth, and a legend.
+    """Writes `depth_vis/0000.jpg` and so on, one a view and as large as it: the photograph, to its right the coloured depth, and a legend.
 
     Each view is stretched by itself, which shows most of it, or with `depth_vis_shared_scale` all by one scale, so that a colour is
     one depth in all of them. Depth without metres is marked as relative. `depth_vis_legend` off leaves the legend out.
     """
     shared = inverse_range(prediction.depth) if options.depth_vis_shared_scale else None
     paths = []
-    for view, (image, depth) in enumerate(zip(prediction.processed_images, prediction.depth, strict=True)):
+    for view, (height, width) in enumerate(view_sizes(prediction)):
+        image, depth = (x[view, :height, :width] for x in (prediction.processed_images, prediction.depth))
         path = export_dir / "depth_vis" / f"{view:04d}.jpg"
         limits = shared or inverse_range(depth)
         parts = [image, colour_depth(depth, limits)]

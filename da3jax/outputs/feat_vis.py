@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import pathlib
+from collections.abc import Sequence
 
 import numpy as np
 
+from da3jax.config import PATCH_SIZE
 from da3jax.outputs.atomic import write_bytes
+from da3jax.outputs.cameras import view_sizes
 from da3jax.outputs.image_file import encode_png
 from da3jax.outputs.mp4 import encode_mp4
 from da3jax.outputs.options import ExportOptions
@@ -19,14 +22,14 @@ _CLIPPED = 10
 """Percent of the tokens that lie beyond either end of a colour, as officially."""
 
 _NO_FEATURE = 128
-"""The grey of tokens that are not finite."""
+"""The grey of tokens that are not finite, and of what the network has not seen."""
 
 
 def write_feat_vis(prediction: Prediction, export_dir: pathlib.Path, options: ExportOptions) -> list[pathlib.Path]:
     """Writes `feat_vis/layer_I/0000.png` and so on, one a view, and `feat_vis/layer_I.mp4` of them, for each exported block I.
 
-    A picture is the photograph, and to its right the features of `colour_features`, each token as large as its patch; without photographs
-    the features alone. The video shows `feat_vis_fps` of them a second.
+    A picture is the photograph, and to its right the features of `colour_features`, each token where and as large as its patch is; without
+    photographs the features alone. The video shows `feat_vis_fps` of them a second, views of several sizes as in the prediction's arrays.
 
     Raises:
         ValueError: there are no features (`check_features`).
@@ -35,10 +38,10 @@ def write_feat_vis(prediction: Prediction, export_dir: pathlib.Path, options: Ex
     for layer, features in check_features(prediction).items():
         folder = export_dir / "feat_vis" / f"layer_{layer}"
         colours = colour_features(features)
-        for view in range(len(colours)):
+        for view, size in enumerate(view_sizes(prediction)):
             paths.append(folder / f"{view:04d}.png")
-            write_bytes(paths[-1], encode_png(_picture(prediction, colours, view)))
-        pictures = (_picture(prediction, colours, view) for view in range(len(colours)))
+            write_bytes(paths[-1], encode_png(_picture(prediction, colours, view, size)))
+        pictures = (_picture(prediction, colours, view, prediction.depth.shape[1:]) for view in range(len(colours)))
         paths.append(folder.with_name(f"{folder.name}.mp4"))
         write_bytes(paths[-1], encode_mp4(pictures, options.feat_vis_fps))
     return paths
@@ -103,11 +106,18 @@ def colour_features(features: np.ndarray) -> np.ndarray:
     return colours
 
 
-def _picture(prediction: Prediction, colours: np.ndarray, view: int) -> np.ndarray:
-    """A view's photograph, and its features (N, h, w, 3) at the same size to the right."""
-    height, width = prediction.depth.shape[1:]
-    rows, columns = (np.arange(side) * tokens // side for side, tokens in zip((height, width), colours.shape[1:3], strict=True))
-    enlarged = colours[view][rows[:, None], columns]
+def _picture(prediction: Prediction, colours: np.ndarray, view: int, size: Sequence[int]) -> np.ndarray:
+    """A view's photograph, cut to a size, and its features (N, h, w, 3) at the same size to the right."""
+    tokens = colours.shape[1:3]
+    if prediction.network_from_image is None:
+        scale, shift = np.divide(tokens, prediction.depth.shape[1:]), np.zeros(2)
+    else:
+        to_network = prediction.network_from_image[view]
+        scale, shift = np.diag(to_network)[1::-1] / PATCH_SIZE, to_network[1::-1, 2] / PATCH_SIZE
+    rows, columns = (np.floor(scale[i] * (np.arange(size[i]) + 0.5) + shift[i]).astype(int) for i in range(2))
+    framed = np.pad(colours[view], ((1, 1), (1, 1), (0, 0)), constant_values=_NO_FEATURE)
+    rows, columns = (np.clip(index + 1, 0, count + 1) for index, count in zip((rows, columns), tokens, strict=True))
+    enlarged = framed[rows[:, None], columns]
     if prediction.processed_images is None:
         return enlarged
-    return np.concatenate([prediction.processed_images[view], enlarged], axis=1)
+    return np.concatenate([prediction.processed_images[view, : size[0], : size[1]], enlarged], axis=1)

@@ -16,9 +16,9 @@ def write_npz(prediction: Prediction, export_dir: pathlib.Path, options: ExportO
     """Writes everything that the prediction has to `exports/npz/results.npz`.
 
     The archive holds `image` (N, H, W, 3) uint8, `depth`, `conf`, `extrinsics` (world-to-camera), `intrinsics` (pixels), `sky`,
-    `ray`, `ray_conf`, `ray_residual`, `from_image`, `image_sizes`, `is_metric`, `scale_factor`, `scale_residual`, `conditioned`
-    (names joined by commas), `gaussians_means`, `gaussians_scales`, `gaussians_rotations`, `gaussians_harmonics`,
-    `gaussians_opacities`, `alignment_scale`, `alignment_rotation`, `alignment_translation`, `alignment_residual`,
+    `ray`, `ray_conf`, `ray_residual`, `from_image`, `image_sizes`, `network_from_image`, `is_metric`, `scale_factor`,
+    `scale_residual`, `conditioned` (names joined by commas), `gaussians_means`, `gaussians_scales`, `gaussians_rotations`,
+    `gaussians_harmonics`, `gaussians_opacities`, `alignment_scale`, `alignment_rotation`, `alignment_translation`, `alignment_residual`,
     `alignment_inliers`, `alignment_scale_determined`, `alignment_rotation_determined`, and the entries of `aux`, shaped as in
     `Prediction` and `Gaussians`; what is None is left out.
     It loads with `allow_pickle=False`.
@@ -46,6 +46,7 @@ def _fields(prediction: Prediction) -> dict[str, np.ndarray]:
         "ray_residual": prediction.ray_residual,
         "from_image": prediction.from_image,
         "image_sizes": prediction.image_sizes,
+        "network_from_image": prediction.network_from_image,
         "is_metric": prediction.is_metric,
         "scale_factor": prediction.scale_factor,
         "scale_residual": prediction.scale_residual,

@@ -40,7 +40,7 @@ def view(
     Args:
         prediction: depth and processed images; the rest as far as it is there. Numpy or device arrays.
         options: those of points and `show_cameras`, as for `glb`.
-        host: the address to listen at; `0.0.0.0` lets in whoever reaches the machine.
+        host: the address to listen at; `0.0.0.0`, or `::` with IPv6, lets in whoever reaches the machine.
         port: where; if it is taken, the next that is free.
         ready: called with the page's address when it can be opened.
 
@@ -52,11 +52,18 @@ def view(
     server, _ = start(prediction, options, host=host, port=port)
     try:
         if ready is not None:
-            ready(f"http://{'localhost' if host == '0.0.0.0' else host}:{server.get_port()}")
+            ready(f"http://{_address(host)}:{server.get_port()}")
         with contextlib.suppress(KeyboardInterrupt):
             threading.Event().wait()
     finally:
         stop(server)
+
+
+def _address(host: str) -> str:
+    """What a browser on this machine calls it."""
+    if host in ("0.0.0.0", "::"):
+        return "localhost"
+    return f"[{host}]" if ":" in host else host
 
 
 def import_viser() -> ModuleType:

@@ -78,6 +78,7 @@ def test_depth_points_and_cameras_are_those_of_the_photographs_pixels(resized):
         np.testing.assert_allclose(native.depth[view], depth, rtol=1e-3)
         np.testing.assert_allclose(native.points[view], points, atol=5e-3)
         np.testing.assert_array_equal(native.processed_images[view], pictures[view])
+    np.testing.assert_array_equal(native.network_from_image, prediction.from_image)  # rays and features stay there
     np.testing.assert_array_equal(native.from_image, np.stack([np.eye(3)] * 2))
     np.testing.assert_array_equal(native.image_sizes, prediction.image_sizes)
     assert native.conf.min() >= 1

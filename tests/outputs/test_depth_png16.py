@@ -52,6 +52,17 @@ def test_training_reads_the_same_depth(metric, tmp_path):
     np.testing.assert_allclose([view.depth for view in views], metric.depth, atol=0.0005 + 1e-6)
 
 
+def test_views_of_several_sizes_have_files_of_their_own_sizes(metric, tmp_path):
+    """Of `da3jax.to_native`: each lies in the upper left corner of shared arrays."""
+    sizes = np.array([[20, 24], [13, 30]])
+    native = dataclasses.replace(metric, from_image=np.tile(np.eye(3), (2, 1, 1)), image_sizes=sizes)
+    export(native, "depth_png16-depth_vis", tmp_path, depth_vis_legend=False)
+    for view, (height, width) in enumerate(sizes):
+        depth = np.asarray(Image.open(tmp_path / "depth_png16" / f"{view:04d}.png"))
+        np.testing.assert_array_equal(depth, np.rint(metric.depth[view, :height, :width] * 1000))
+        assert np.asarray(Image.open(tmp_path / "depth_vis" / f"{view:04d}.jpg")).shape == (height, 2 * width, 3)
+
+
 def test_relative_depth_uses_the_range_up_by_one_scale_for_all_views(prediction, tmp_path):
     values, said = written(prediction, tmp_path)
     assert said == {"scale": float(prediction.depth.max()) / 65535, "unit": "relative", "no_depth": 0, "views": 2}

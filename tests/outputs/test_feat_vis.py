@@ -6,8 +6,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from da3jax import to_native
 from da3jax.outputs import export
 from da3jax.outputs.feat_vis import colour_features
+from da3jax.types import Prediction
 
 
 @pytest.fixture
@@ -107,6 +109,25 @@ def test_without_photographs_it_is_the_features_alone(prediction, features, tmp_
     )
     path = export(bare, "feat_vis", tmp_path)[0]
     np.testing.assert_array_equal(np.asarray(Image.open(path)), colour_features(features)[0].repeat(5, axis=0).repeat(5, axis=1))
+
+
+def test_of_photographs_own_sizes_tokens_lie_where_the_network_saw_them(tmp_path):
+    pictures = [np.full((40, 80, 3), 10, np.uint8), np.full((60, 40, 3), 200, np.uint8)]
+    depth = np.ones((2, 14, 14), np.float32)
+    # The middle of the first, at 14 / 40 of its size, and the whole of the second.
+    changes = np.array([[[0.35, 0, -7], [0, 0.35, 0], [0, 0, 1]], [[14 / 40, 0, 0], [0, 14 / 60, 0], [0, 0, 1]]])
+    sizes = np.array([picture.shape[:2] for picture in pictures])
+    tokens = np.arange(2, dtype=np.float32).reshape(2, 1, 1, 1)
+    native = to_native(Prediction(depth, from_image=changes, image_sizes=sizes, aux={"feat_layer_3": tokens}), pictures)
+    first, second, _ = export(native, "feat_vis", tmp_path)
+    colours = colour_features(tokens)
+    first, second = (np.asarray(Image.open(path)) for path in (first, second))
+    assert first.shape == (40, 160, 3)
+    np.testing.assert_array_equal(first[:, 80:100], 128)
+    np.testing.assert_array_equal(first[:, 100:140], np.broadcast_to(colours[0], (40, 40, 3)))
+    np.testing.assert_array_equal(first[:, 140:], 128)
+    assert second.shape == (60, 80, 3)
+    np.testing.assert_array_equal(second[:, 40:], np.broadcast_to(colours[1], (60, 40, 3)))
 
 
 @pytest.mark.parametrize("aux", [{}, {"metric_depth": np.ones((2, 20, 30), np.float32)}])
