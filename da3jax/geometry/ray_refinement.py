@@ -166,10 +166,11 @@ def no_step_jvp(mode: str, inlier_angle: float, primals: tuple, tangents: tuple)
         return inlier_angle**2 / 2 * jnp.sum(weights * chord / (1 + chord))
 
     here = jnp.zeros((len(ok), 7), directions.dtype)
-    hessian = jax.vmap(jax.hessian(loss))(here, camera, directions, weights)
     gradient = partial(jax.vmap(jax.grad(loss)), here, camera)
-    _, moved = jax.jvp(gradient, (directions, weights), tangents[3:])
-    return here, _coupled(hessian, moved, mode, ok)
+    with jax.default_matmul_precision("highest"):  # of a jitted solver this is traced when its own is over
+        hessian = jax.vmap(jax.hessian(loss))(here, camera, directions, weights)
+        _, moved = jax.jvp(gradient, (directions, weights), tangents[3:])
+        return here, _coupled(hessian, moved, mode, ok)
 
 
 def squared_chords(camera: Camera, points: jax.Array, directions: jax.Array) -> jax.Array:

@@ -32,6 +32,7 @@ from da3jax.geometry.official_ray_solver import official_cameras, sample_indices
 from da3jax.geometry.pinhole import intrinsics_from_half_sizes
 from da3jax.geometry.ray_refinement import Camera, inner, no_step, refined, settled, squared_chords
 from da3jax.geometry.rigid import invert_rigid
+from da3jax.geometry.safe import safe_divide
 
 OK, TOO_FEW_RAYS, DEGENERATE = 0, 1, 2
 """Values of `Solution.result`. A degenerate map (rays all alike or in one plane, or mirrored) determines no camera."""
@@ -196,7 +197,7 @@ def _solve_scene(plane: np.ndarray, ray: jax.Array, conf: jax.Array, mode: str, 
     center = jax.vmap(partial(geometric_median, steps=_FINE_CENTERS))(center, origins, trusted)
 
     near = jnp.where(squares < inlier_angle**2, weights, 0)
-    mean_square = jnp.sum(near * squares, axis=-1) / jnp.maximum(near.sum(axis=-1), tiny)
+    mean_square = safe_divide(jnp.sum(near * squares, axis=-1), near.sum(axis=-1))
     exact = mean_square <= tiny  # the root has no derivative there
     return Solution(
         rotation=camera.rotation,

@@ -212,11 +212,21 @@ def test_forward_reverse_and_numerical_derivatives_agree(mode, turned, off_centr
 
 def test_gradients_of_exact_float32_rays_are_finite():
     rays = jnp.asarray(ray_maps((np.eye(3)[None], np.ones((1, 2)), np.zeros((1, 2)), np.zeros((1, 3))), 8, 8))
-    gradient = quick_jit(jax.grad(lambda rays: numbers(rays).sum()))(rays)
-    assert np.isfinite(gradient).all()
-    assert np.abs(gradient).max() > 0
-    dead = quick_jit(jax.grad(lambda rays: numbers(rays, jnp.zeros(rays.shape[:-1])).sum()))(rays)
-    assert np.isfinite(dead).all()
+    gradient = quick_jit(jax.grad(lambda rays, conf: numbers(rays, conf).sum(), argnums=(0, 1)))
+    for conf in (np.ones, np.zeros):
+        for_rays, for_conf = gradient(rays, conf(rays.shape[:-1], np.float32))
+        assert np.isfinite(for_rays).all()
+        assert np.isfinite(for_conf).all()
+        assert (np.abs(for_rays).max() > 0) == (conf is np.ones)
+
+
+def test_no_product_of_a_jitted_solvers_gradient_is_rounded():
+    rays = jax.ShapeDtypeStruct((2, 8, 8, 6), np.float32)
+    solver = jax.jit(lambda rays: numbers(rays).sum())
+    text = jax.jit(jax.grad(solver)).lower(rays).as_text()
+    products = [line for line in text.splitlines() if "stablehlo.dot_general" in line]
+    assert len(products) > 60
+    assert all(line.count("HIGHEST") == 2 for line in products)
 
 
 def flat_fan():
