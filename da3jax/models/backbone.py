@@ -19,6 +19,7 @@ from da3jax.models.reference_view import select_reference_view
 from da3jax.models.stacking import Segment, scan_plan
 from da3jax.ops.attention import attention
 from da3jax.ops.position_embedding import resize_position_embedding
+from da3jax.ops.product import product
 from da3jax.ops.rope import Rotation, cross_view_rotation, in_view_rotation
 from da3jax.parallel import Axis, all_views, own_views
 
@@ -40,8 +41,7 @@ class PatchEmbedding(nn.Module):
         kernel = self.param("kernel", _weights, (p, p, images.shape[-1], self.width)).astype(self.dtype)
         bias = self.param("bias", nn.initializers.zeros, (self.width,))
         patches = rearrange(images.astype(self.dtype), "b s (h p) (w q) c -> b s (h w) (p q c)", p=p, q=p)
-        embedded = jnp.einsum("bsni,io->bsno", patches, kernel.reshape(-1, self.width), preferred_element_type=jnp.float32)
-        return embedded + bias[None, None, None]
+        return product("bsni,io->bsno", patches, kernel.reshape(-1, self.width)) + bias[None, None, None]
 
 
 def run_block(

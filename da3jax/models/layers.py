@@ -14,6 +14,7 @@ from jax import lax
 
 from da3jax.models.by_views import by_views, room, room_for, views_at_a_time
 from da3jax.ops.attention import attention, heads_together, partial_attention, tokens_first
+from da3jax.ops.product import product
 from da3jax.ops.rope import Rotation, rotate
 from da3jax.parallel import Axis, all_views, ring_attention, ring_is_better
 
@@ -36,8 +37,8 @@ class Dense(nn.Module):
     def __call__(self, x: jax.Array, columns: slice = slice(None)) -> jax.Array:
         kernel = self.param("kernel", _weights, (x.shape[-1], self.features))[:, columns]
         bias = self.param("bias", self.bias_init, (self.features,))[columns]
-        product = jnp.einsum("...i,io->...o", x.astype(self.dtype), kernel.astype(self.dtype), preferred_element_type=jnp.float32)
-        return product + jnp.expand_dims(bias, range(product.ndim - 1))
+        y = product("...i,io->...o", x.astype(self.dtype), kernel.astype(self.dtype))
+        return y + jnp.expand_dims(bias, range(y.ndim - 1))
 
 
 def layer_norm(epsilon: float = 1e-5, name: str | None = None) -> nn.LayerNorm:

@@ -1,9 +1,8 @@
-"""Softmax attention with memory linear in the number of tokens, in pure `lax`."""
+"""Softmax attention with memory linear in the number of tokens, its gradient's too, in pure `lax`."""
 
 from __future__ import annotations
 
 import math
-from functools import partial
 
 import jax
 import jax.numpy as jnp
@@ -13,6 +12,7 @@ from jax.export import is_symbolic_dim
 
 from da3jax.ops.blockwise import KEY_BLOCK, LOWEST, blockwise_attention
 from da3jax.ops.cudnn import cudnn_attention, has_cudnn_attention
+from da3jax.ops.product import product
 from da3jax.ops.target import target_platform
 
 QUERY_BLOCK = 1024
@@ -89,7 +89,6 @@ def _all_heads(q: jax.Array, k: jax.Array, v: jax.Array, mask: jax.Array | None)
 
 def _attend(q: jax.Array, k: jax.Array, v: jax.Array, mask: jax.Array | None) -> tuple[jax.Array, jax.Array]:
     """Attention of (H, N, D) queries to (H, M, D) keys, by blocks of queries; `mask` is (M,). And log-sums (H, N)."""
-    product = partial(jnp.einsum, preferred_element_type=jnp.float32)
     q = q * jnp.asarray(1 / math.sqrt(q.shape[-1]), q.dtype)  # rather than the scores, which are more; exact where D is a power of 4
     hidden = None if mask is None else jnp.where(mask, 0.0, LOWEST)[None, None]  # a sum is less work than a choice
 
@@ -103,6 +102,8 @@ def _attend(q: jax.Array, k: jax.Array, v: jax.Array, mask: jax.Array | None) ->
         # Divided after the product, for D is less than M.
         return product("hnm,hmd->hnd", weights.astype(v.dtype), v) / total, (largest + jnp.log(total))[..., 0]
 
+    # A gradient computes again what is as large as queries times keys, where these are many.
+    block = block if is_symbolic_dim(k.shape[1]) or k.shape[1] <= KEY_BLOCK else jax.checkpoint(block)
     tokens = q.shape[1]
     blocks = 1 if is_symbolic_dim(tokens) else -(-tokens // QUERY_BLOCK)  # symbolic: cameras, which are few
     size = -(-tokens // blocks)

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import math
-from functools import partial
 
 import jax
 import jax.numpy as jnp
 from einops import rearrange
 from jax import lax
 from jax.export import is_symbolic_dim
+
+from da3jax.ops.product import product
 
 QUERY_BLOCK, KEY_BLOCK = 512, 2048
 """Queries and keys whose scores are held together."""
@@ -32,14 +33,14 @@ def blockwise_attention(q: jax.Array, k: jax.Array, v: jax.Array, mask: jax.Arra
     padded = jnp.pad(q, ((0, 0), (0, 0), (0, blocks * size - tokens), (0, 0)))
     queries = rearrange(padded, "b h (blocks n) d -> blocks b h n d", blocks=blocks)
     key_block = tokens if is_symbolic_dim(k.shape[1]) else min(KEY_BLOCK, k.shape[1])
-    out, total = lax.map(lambda block: _attend(block, *seen, mask, key_block), queries)
+    attend = jax.checkpoint(lambda block: _attend(block, *seen, mask, key_block))  # a gradient would keep all scores
+    out, total = lax.map(attend, queries)
     return rearrange(out, "blocks b h n d -> b (blocks n) h d")[:, :tokens], rearrange(total, "blocks b h n -> b (blocks n) h")[:, :tokens]
 
 
 def _attend(q: jax.Array, k: jax.Array, v: jax.Array, mask: jax.Array | None, size: int) -> tuple[jax.Array, jax.Array]:
     """A block of scaled queries (B, H, N, D) to all keys (B, H, M, D), or (B, M, H · D), `size` of them at a time."""
-    product, heads = partial(jnp.einsum, preferred_element_type=jnp.float32), q.shape[1]
-    keys = k.shape[-2]
+    heads, keys = q.shape[1], k.shape[-2]
 
     def step(carry: tuple[jax.Array, jax.Array, jax.Array], number: jax.Array):
         largest, total, out = carry

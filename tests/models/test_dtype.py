@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from da3jax.models import Network, compute_dtype, forward
+from da3jax.models.layers import Mlp
 from tests.models.tiny import ANYVIEW, compiled, images_of, params_of
 
 
@@ -40,6 +41,18 @@ def test_bfloat16_products_have_bfloat16_operands_and_float32_results(params):
     # reference view's.
     assert len(rounded) == 1 + 4 * (4 + 2)
     assert all("xbf16" not in pair[0] for pair in operands if pair not in rounded)
+
+
+@pytest.mark.parametrize(("dtype", "precision"), [("float32", "HIGHEST"), ("bfloat16", "DEFAULT")])
+def test_products_of_a_gradient_are_as_precise_as_those_they_are_of(dtype, precision):
+    layers = Mlp(16, 8, np.dtype(dtype))
+    x = np.ones((1, 1, 4, 8), np.float32)
+    params = layers.init(jax.random.key(0), x)
+    with jax.default_matmul_precision("highest"):
+        text = jax.jit(jax.grad(lambda params, x: layers.apply(params, x).sum(), argnums=(0, 1))).lower(params, x).as_text()
+    lines = [line for line in text.splitlines() if "stablehlo.dot_general" in line]
+    assert len(lines) == 5  # one forward: the second layer's sum is known without its product
+    assert all(line.count(precision) == 2 for line in lines)
 
 
 def test_heads_and_cameras_stay_float32_beside_a_bfloat16_backbone(params):

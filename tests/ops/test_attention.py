@@ -122,6 +122,16 @@ def test_cudnn_has_bfloat16_on_its_gpus_and_nothing_else(monkeypatch):
     assert "cbrt" not in lowered("bfloat16", "cuda", dispatch.CUDNN_KEYS - 1)
 
 
+@pytest.mark.parametrize("form", [dispatch._head_by_head, dispatch._all_heads, blockwise.blockwise_attention])
+def test_the_gradients_memory_grows_with_the_tokens_and_not_with_their_square(form):
+    def held(tokens):
+        shapes = [jax.ShapeDtypeStruct((1, tokens, 2, 8), jnp.float32)] * 3
+        gradient = jax.jit(jax.grad(lambda q, k, v: form(q, k, v, None)[0].sum(), argnums=(0, 1, 2)))
+        return gradient.lower(*shapes).compile().memory_analysis().temp_size_in_bytes
+
+    assert held(16384) < 2.5 * held(8192)
+
+
 def test_scores_of_all_queries_are_never_held_at_once():
     tokens = 4 * QUERY_BLOCK
     shapes = [jax.ShapeDtypeStruct((1, tokens, 2, 8), jnp.float32)] * 3
