@@ -85,11 +85,16 @@ def run_block(
     # Between two cross-view blocks there is always an in-view one.
     of_both = keep if cross_view else lambda before, after: keep(after, after)
     rotation = rotations[cross_view] if rotates else None
+
+    def run(block: Block, x: jax.Array) -> tuple[tuple[jax.Array, Any], Any]:
+        looked = None if looks is None else block.queries_and_keys(x, rotation)
+        return block(x, rotation, mask if cross_view else None, of_both), looked
+
     with jax.named_scope(name):  # what is put together has no name of its own in the compiled program
-        block = with_whole_params(block, x)
-        if looks is not None:
-            looks[index] = block.queries_and_keys(x, rotation)
-        return block(x, rotation, mask if cross_view else None, of_both)
+        found, looked = with_whole_params(run, block, x, remat=remat)
+    if looks is not None:
+        looks[index] = looked
+    return found
 
 
 class Turn(nn.Module):

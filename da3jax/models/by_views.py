@@ -45,13 +45,15 @@ def by_views(function: Callable[[Any, Any], Any], module: nn.Module, arrays: Any
     run = jax.checkpoint(run) if remat else run
     if group == views:
         return run(arrays)
+    given = arrays if remat else None
 
     def step(arrays: Any, start: jax.Array):
         def place(x: jax.Array, axis: int) -> tuple[jax.Array, int]:
             each = x.shape[axis] // views
             return start * each, group * each
 
-        parts = jax.tree.map(lambda x, axis: lax.dynamic_slice_in_dim(x, *place(x, axis), axis), arrays, axes)
+        # A gradient that computes all of this again needs what was given alone, and not what was written before.
+        parts = jax.tree.map(lambda x, axis: lax.dynamic_slice_in_dim(x, *place(x, axis), axis), given if remat else arrays, axes)
         new = run(parts)
 
         # What comes back as it was is not written, lest XLA make a copy for it.
@@ -85,9 +87,16 @@ def as_function(module: nn.Module, method: str | Callable[..., Any] = "__call__"
     return partial(unbound.apply, variables, method=method)
 
 
-def with_whole_params(module: nn.Module, after: jax.Array) -> nn.Module:
-    """The module; where devices split its parameters, with those put together, once `after` is there."""
+def with_whole_params(function: Callable[[Any, jax.Array], Any], module: nn.Module, x: jax.Array, *, remat: bool) -> Any:
+    """`function(module, x)`; where devices split the module's parameters, with those put together, once `x` is there.
+
+    With `remat` a gradient puts them together again, where it would keep those of all modules until their turn comes.
+    """
     if module.is_initializing() or not has_parts(module.variables):
-        return module
+        return function(module, x)
     unbound, variables = module.unbind()
-    return unbound.bind(put_together(variables, after))
+
+    def run(variables: Any, x: jax.Array) -> Any:
+        return function(unbound.bind(put_together(variables, x)), x)
+
+    return (jax.checkpoint(run) if remat else run)(variables, x)

@@ -12,6 +12,7 @@ import pytest
 from da3jax.config import REF_VIEW_STRATEGIES
 from da3jax.models import forward, init_params, stack_layers
 from da3jax.parallel import fsdp, fsdp_shardings, make_mesh, ring
+from da3jax.training.step import make_forward
 from tests.models.test_outputs import NESTED
 from tests.models.test_view_mask import CAMERAS
 from tests.models.tiny import ANYVIEW, SINGLE_VIEW, compiled, images_of, params_of
@@ -105,6 +106,26 @@ def test_each_number_of_views_with_each_reference_and_with_poses(request, views,
     expected = compiled(ANYVIEW, **options)(params_of(ANYVIEW), images, **cameras)
     params = jax.device_put(params_of(ANYVIEW), fsdp_shardings(params_of(ANYVIEW), mesh))
     assert_equal(on_mesh(ANYVIEW, mesh, **options)(params, images, **cameras), expected)
+
+
+@pytest.mark.integration
+def test_a_gradient_holds_split_parameters_of_one_block_at_a_time():
+    mesh = make_mesh(1, 8)
+
+    def memory(depth):
+        """Of the gradient's program, and of the blocks' parameters, in bytes."""
+        backbone = dataclasses.replace(ANYVIEW.backbone, width=256, depth=depth, taps=tuple(range(depth - 4, depth)))
+        config = dataclasses.replace(ANYVIEW, backbone=backbone)
+        shapes = jax.eval_shape(lambda key: stack_layers(init_params(config, key), config), jax.random.key(0))
+        place = lambda leaf, sharding: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=sharding)  # noqa: E731
+        params = jax.tree.map(place, shapes, fsdp_shardings(shapes, mesh))
+        see = make_forward(config, mesh, stacked=True, remat=True, outputs=("cameras",))
+        gradient = quick_jit(jax.grad(lambda params, images: (see(params, images, None, None).pose_enc ** 2).sum()))
+        compiled = gradient.lower(params, jax.ShapeDtypeStruct((8, 1, 28, 42, 3), np.float32)).compile()
+        return compiled.memory_analysis().temp_size_in_bytes, sum(leaf.size * 4 for leaf in jax.tree.leaves(shapes["backbone"]))
+
+    (small, few), (large, many) = memory(6), memory(10)
+    assert large - small < 0.6 * (many - few)  # an eighth of them are gradients
 
 
 def test_sky_is_filled_with_the_farthest_of_all_views():

@@ -96,9 +96,12 @@ def test_the_same_seed_gives_the_same_bits_and_another_one_others(five_steps):
 
 
 @pytest.mark.slow
-def test_recomputed_values_teach_the_same(one_device, make_run, batches):
+@pytest.mark.parametrize("axes", [(1, 1), (2, 4)])
+def test_recomputed_values_teach_the_same(one_device, make_run, batches, monkeypatch, axes):
+    monkeypatch.setattr("da3jax.parallel.fsdp.SMALLEST", 256)
     expected, _ = one_device("sgd")
-    run = make_run(config_of("unused", optimizer=SGD, steps=20, remat=True))
+    mesh = make_mesh(*axes, devices=jax.devices()[: np.prod(axes)])
+    run = make_run(config_of("unused", optimizer=SGD, steps=20, remat=True), mesh)
     np.testing.assert_allclose(totals(run, batches[:4]), expected[:4], rtol=1e-5)
 
 
