@@ -28,7 +28,7 @@ from da3jax.parallel import batch_parts, batch_sharding, fsdp_shardings, make_me
 from da3jax.parallel.processes import all_or_none, gathered
 from da3jax.training.checkpoints import Checkpoints
 from da3jax.training.config import TrainConfig, differences, load_train_config, save_train_config
-from da3jax.training.data import Batch, Batches, realise
+from da3jax.training.data import Batch, Batches, draw, place
 from da3jax.training.interrupt import heard_between_steps
 from da3jax.training.losses import outputs_of
 from da3jax.training.metrics_log import MetricsLog
@@ -163,27 +163,34 @@ def train(config: TrainConfig, *, report: Report = lambda step, metrics: None) -
 def _ready(batches: Batches, mesh: jax.sharding.Mesh, count: int) -> Iterator[tuple[Batch, tuple[str, ...], dict[str, int]]]:
     """`count` batches on the devices, each with what was skipped for it and from where the data go on after it.
 
-    The next ones are made while one is learned from, so that an accelerator need not wait: one of them on a CPU, which has to make them,
-    too; what goes wrong with the data is raised after the batches before. Several processes make them between steps instead, for what they
-    run together has one order.
+    The next ones are made while one is learned from, so that an accelerator need not wait: several on the host, of which two are on the
+    devices; one on a CPU, which has to make them, too; what goes wrong with the data is raised after the batches before. Several processes
+    make them between steps instead, for what they run together has one order.
     """
     threads = 1 if jax.default_backend() == "cpu" else min(8, os.cpu_count() or 1)
-    made, failure = collections.deque(), None
-    with concurrent.futures.ThreadPoolExecutor(threads) as pool:
-        start = pool.submit if jax.process_count() == 1 else _at_once
-        while count or made:
-            while count and not failure and len(made) <= threads:
+    sharding = batch_sharding(mesh)
+    drawn, placed, failure = collections.deque(), collections.deque(), None
+    with concurrent.futures.ThreadPoolExecutor(threads) as host, concurrent.futures.ThreadPoolExecutor(1) as devices:
+        start, start_next = (host.submit, devices.submit) if jax.process_count() == 1 else (_at_once, _at_once)
+        while count or drawn or placed:
+            while count and not failure and len(drawn) + len(placed) <= threads:
                 try:
                     loaded = next(batches)
                 except Exception as error:  # whatever it is, the batches before come first
                     failure = error
                 else:
-                    made.append((start(realise, loaded.batch, batch_sharding(mesh)), loaded.skipped, batches.get_state()))
+                    drawn.append((start(draw, loaded.batch), loaded.skipped, batches.get_state()))
                     count -= 1
-            if not made:
+            while drawn and len(placed) < 2:
+                future, *rest = drawn.popleft()
+                placed.append((start_next(lambda future: place(future.result(), sharding), future), *rest))
+            if not placed:
                 raise failure
-            batch, *rest = made.popleft()
-            yield batch.result(), *rest
+            yield _waited(*placed.popleft())  # and nothing here keeps the batch
+
+
+def _waited(future: concurrent.futures.Future, *rest: Any) -> tuple:
+    return future.result(), *rest
 
 
 def _at_once(function: Callable, *arguments: Any) -> concurrent.futures.Future:

@@ -1,5 +1,6 @@
 """Runs from their configuration to weights, and back to where they were stopped."""
 
+import contextlib
 import csv
 import json
 import logging
@@ -378,9 +379,32 @@ def test_what_is_wrong_with_the_data_is_raised_after_the_batches_before(monkeypa
         def get_state(self):
             return {"next": self.taken}
 
-    monkeypatch.setattr(loop, "realise", lambda batch, sharding: batch)
+    for stage in ("draw", "place"):
+        monkeypatch.setattr(loop, stage, lambda batch, *sharding: batch)
     ready = _ready(Broken(), make_mesh(), 10)
     assert [next(ready) for _ in range(3)] == [(place, (), {"next": place}) for place in (1, 2, 3)]
     with pytest.raises(ValueError, match="the fourth is broken"):
         next(ready)
     assert [batch for batch, *_ in _ready(Broken(), make_mesh(), 2)] == [1, 2]  # no more than a run takes
+
+
+def test_of_the_batches_that_are_ready_two_are_on_the_devices(monkeypatch):
+    class Counted:
+        taken = 0
+
+        def __next__(self):
+            self.taken += 1
+            return Loaded(self.taken, 0, self.taken)
+
+        def get_state(self):
+            return {}
+
+    drawn, placed = [], []
+    monkeypatch.setattr(loop, "draw", lambda batch: drawn.append(batch) or batch)
+    monkeypatch.setattr(loop, "place", lambda batch, sharding: placed.append(batch) or batch)
+    monkeypatch.setattr(loop.os, "cpu_count", lambda: 6)
+    monkeypatch.setattr(loop.jax, "default_backend", lambda: "gpu")
+    with contextlib.closing(_ready(Counted(), make_mesh(), 100)) as ready:
+        assert [next(ready)[0] for _ in range(3)] == [1, 2, 3]
+    assert placed == [1, 2, 3, 4]  # the third and one beside it
+    assert sorted(drawn) == [1, 2, 3, 4, 5, 6, 7, 8, 9]

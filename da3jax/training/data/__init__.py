@@ -13,7 +13,7 @@ from da3jax.training.data.batch import Batch, Loaded, PlannedBatch
 from da3jax.training.data.config import AugmentConfig, DataConfig, FolderConfig, ProceduralConfig, SourceConfig
 from da3jax.training.data.pipeline import Batches
 from da3jax.training.data.plan import batch_size
-from da3jax.training.data.procedural import realise
+from da3jax.training.data.procedural import draw, place, realise
 
 __all__ = [
     "AugmentConfig",
@@ -27,7 +27,9 @@ __all__ = [
     "SourceConfig",
     "augment",
     "batch_size",
+    "draw",
     "normalize_images",
+    "place",
     "realise",
     "to_unit_range",
 ]

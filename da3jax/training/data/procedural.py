@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import functools
 import threading
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -24,27 +25,49 @@ def scene_seed(entropy: tuple[int, ...]) -> np.ndarray:
     return np.random.SeedSequence(entropy).generate_state(2)
 
 
-def realise(batch: Batch | PlannedBatch, sharding: jax.sharding.Sharding | None = None) -> Batch:
-    """The batch on the device: loaded arrays are put there, procedural scenes are rendered there.
+class Drawn(NamedTuple):
+    """Procedural scenes on the host, as the devices render them."""
 
-    Drawing and rendering compile once for each (B, S, H, W) and source. Several threads may call it: one of them compiles.
+    scene: Scene
+    cameras: Cameras
+    height: int
+    width: int
+    samples: int
+
+
+def realise(batch: Batch | PlannedBatch, sharding: jax.sharding.Sharding | None = None) -> Batch:
+    """The batch on the device: loaded arrays are put there, procedural scenes are drawn here and rendered there.
+
+    Drawing and rendering compile once for each (B, S, H, W) and source.
 
     Args:
         batch: this process's rows, as `Loaded.batch`.
         sharding: of the scenes' axis over the devices of all processes; each device then renders its own scenes, and the result is the
             global batch. None: the default device.
     """
+    return place(draw(batch), sharding)
+
+
+def draw(batch: Batch | PlannedBatch) -> Batch | Drawn:
+    """The part of `realise` that the host does, of which a device knows nothing. Several threads may call it: one of them compiles."""
     if isinstance(batch, Batch):
-        return jax.tree.map(lambda x: _put(x, sharding), batch)
+        return batch
     config = batch.config
-    program = len(batch.seeds), batch.views, batch.height, batch.width, config, sharding
+    program = len(batch.seeds), batch.views, batch.height, batch.width, config
     with contextlib.nullcontext() if program in _compiled else _compiling:
         # Thousands of operations on single numbers, which XLA:GPU takes many minutes to compile.
         seeds = jax.device_put(batch.seeds, host_device())
         drawn = jax.device_get(_draw(seeds, batch.views, batch.height, batch.width, config.ranges, config.in_order))
-        rendered = _render(*jax.tree.map(lambda x: _put(x, sharding), drawn), batch.height, batch.width, config.samples)
         _compiled.add(program)
-    return rendered
+    return Drawn(*drawn, batch.height, batch.width, config.samples)
+
+
+def place(drawn: Batch | Drawn, sharding: jax.sharding.Sharding | None = None) -> Batch:
+    """The rest of `realise`."""
+    if isinstance(drawn, Batch):
+        return jax.tree.map(lambda x: _put(x, sharding), drawn)
+    scene, cameras = jax.tree.map(lambda x: _put(x, sharding), (drawn.scene, drawn.cameras))
+    return _render(scene, cameras, drawn.height, drawn.width, drawn.samples)
 
 
 def host_device() -> jax.Device:

@@ -90,7 +90,7 @@ def test_of_several_threads_one_compiles_and_the_others_wait(monkeypatch):
         at_once.append(len(drawing))
         time.sleep(0.05)  # long enough for the others to come
         drawing.pop()
-        return seeds
+        return seeds, seeds
 
     monkeypatch.setattr(procedural, "_draw", draw)
     monkeypatch.setattr(procedural, "_render", lambda seeds, *rest: seeds)
