@@ -190,6 +190,7 @@ def _ready(batches: Batches, mesh: jax.sharding.Mesh, count: int) -> Iterator[tu
 
 
 def _waited(future: concurrent.futures.Future, *rest: Any) -> tuple:
+    """The future's result, and the rest."""
     return future.result(), *rest
 
 

@@ -45,7 +45,7 @@ def make_forward(
 
     `feature_layers` are blocks whose features a loss looks at, `attention_layers` those of whose queries and keys, `outputs` what else is
     looked at, None for all that the network has. Parameters that are split over devices are put together block by block, and their
-    gradients split again.
+    gradients split again; with `remat` a gradient asks for them again, without it keeps whole ones until it has used them.
     """
     grouped = remat or target_platform() == "cpu"
     network = build_network(config, dtype=dtype, stacked=stacked, remat=remat, grouped=grouped, sky_fill=False)
