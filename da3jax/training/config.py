@@ -63,7 +63,8 @@ class TrainConfig:
     """Weights of a network whose depth replaces ground truth from `losses.teacher_from` on."""
     seed: int = 0
     dtype: Literal["float32", "bfloat16"] | None = None
-    """Of the backbone's products; None is float32 on a CPU and bfloat16 on accelerators. Parameters are float32 in any case."""
+    """Of the backbone's products, of gradients' one operand; None is float32 on a CPU and bfloat16 on accelerators. Parameters are float32
+    in any case."""
     remat: bool = False
     """Compute the inner values of blocks and heads again for the gradient, rather than keep them: less memory, more to compute."""
     stack_layers: bool = False
