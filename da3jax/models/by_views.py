@@ -45,22 +45,22 @@ def by_views(function: Callable[[Any, Any], Any], module: nn.Module, arrays: Any
     run = jax.checkpoint(run) if remat else run
     if group == views:
         return run(arrays)
-    given = arrays if remat else None
 
-    def step(arrays: Any, start: jax.Array):
+    def step(written: Any, start: jax.Array):
         def place(x: jax.Array, axis: int) -> tuple[jax.Array, int]:
             each = x.shape[axis] // views
             return start * each, group * each
 
-        # A gradient that computes all of this again needs what was given alone, and not what was written before.
-        parts = jax.tree.map(lambda x, axis: lax.dynamic_slice_in_dim(x, *place(x, axis), axis), given if remat else arrays, axes)
+        # Of the views of a group both are the same; a gradient that computes all again can do without what was written before.
+        source = arrays if remat else written
+        parts = jax.tree.map(lambda x, axis: lax.dynamic_slice_in_dim(x, *place(x, axis), axis), source, axes)
         new = run(parts)
 
         # What comes back as it was is not written, lest XLA make a copy for it.
         def write(x: jax.Array, part: jax.Array, new: jax.Array, axis: int) -> jax.Array:
             return x if new is part else lax.dynamic_update_slice_in_dim(x, new, place(x, axis)[0], axis)
 
-        return jax.tree.map(write, arrays, parts, new, axes), None
+        return jax.tree.map(write, written, parts, new, axes), None
 
     return lax.scan(step, arrays, jnp.arange(0, views, group))[0]
 
