@@ -49,7 +49,10 @@ def realise(batch: Batch | PlannedBatch, sharding: jax.sharding.Sharding | None 
 
 
 def draw(batch: Batch | PlannedBatch) -> Batch | Drawn:
-    """The part of `realise` that the host does, of which a device knows nothing. Several threads may call it: one of them compiles."""
+    """The part of `realise` that the host does: scenes drawn, loaded arrays as they are. Nothing of it lies on an accelerator.
+
+    Several threads may call it: one of them compiles.
+    """
     if isinstance(batch, Batch):
         return batch
     config = batch.config
@@ -63,7 +66,7 @@ def draw(batch: Batch | PlannedBatch) -> Batch | Drawn:
 
 
 def place(drawn: Batch | Drawn, sharding: jax.sharding.Sharding | None = None) -> Batch:
-    """The rest of `realise`."""
+    """The rest of `realise`, which takes the same `sharding`: what `draw` gave, put on the devices, scenes rendered there."""
     if isinstance(drawn, Batch):
         return jax.tree.map(lambda x: _put(x, sharding), drawn)
     scene, cameras = jax.tree.map(lambda x: _put(x, sharding), (drawn.scene, drawn.cameras))
