@@ -61,6 +61,13 @@ def test_markers_are_not_looked_for_in_a_rendered_scene(tmp_path):
     assert not list(tmp_path.iterdir())
 
 
+def test_independent_views_make_no_model_and_nothing_is_rendered_for_it(tmp_path):
+    done = call("--export-dir", tmp_path / "out", "--independent", "--export-format", "colmap")
+    assert (done.exit_code, done.stdout) == (1, "")
+    assert "export format 'colmap' needs the cameras of all views in one world" in done.stderr
+    assert "render 4 views" not in done.stderr
+
+
 def cells(table):
     names, values = ([*column.cells] for column in table.columns)
     return dict(zip(names, values, strict=True))

@@ -138,6 +138,13 @@ def test_features_come_in_aux_in_the_order_of_the_images(model, images):
         np.testing.assert_allclose(turned[name][::-1], found[name], atol=1e-4)
 
 
+def test_blocks_of_features_may_be_an_array(model, images, tmp_path):
+    model.inference(images[:1], export_feat_layers=np.array([1]), export_dir=tmp_path, export_format="feat_vis")
+    assert (tmp_path / "feat_vis" / "layer_1" / "0000.png").exists()
+    with pytest.raises(ValueError, match="feat_vis' needs features; export_feat_layers names the blocks"):
+        model.inference(images[:1], export_feat_layers=np.array([], int), export_dir=tmp_path, export_format="feat_vis")
+
+
 @pytest.mark.parametrize("name", ["colmap", "nerfstudio"])
 def test_what_needs_one_world_is_refused_before_the_network_runs(model, single_view, images, tmp_path, name):
     message = f"^export format '{name}' needs the cameras of all views in one world; .* glb does without$"

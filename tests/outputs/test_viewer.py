@@ -1,5 +1,6 @@
 import dataclasses
 import os
+import re
 import signal
 import sys
 import threading
@@ -36,6 +37,27 @@ def test_the_page_is_served_to_this_machine(prediction, started, capsys):
         assert page.status == 200
         assert b"<html" in page.read()
     assert capsys.readouterr().out == ""
+
+
+@pytest.mark.parametrize(
+    ("host", "address"),
+    [("127.0.0.1", "127.0.0.1"), ("0.0.0.0", "localhost"), ("::", "localhost"), ("::1", "[::1]"), ("lab.example", "lab.example")],
+)
+def test_the_address_of_the_page_is_one_that_a_browser_opens(prediction, monkeypatch, host, address):
+    class Server:
+        def get_port(self):
+            return 8080
+
+    class OpenedError(Exception):
+        pass
+
+    def ready(found):
+        raise OpenedError(found)
+
+    monkeypatch.setattr(viewer, "start", lambda *arguments, **options: (Server(), {}))
+    monkeypatch.setattr(viewer, "stop", lambda server: None)
+    with pytest.raises(OpenedError, match=f"^{re.escape(f'http://{address}:8080')}$"):
+        view(prediction, ALL, host=host, ready=ready)
 
 
 def test_points_and_colours_are_those_of_the_world(scene, started):
