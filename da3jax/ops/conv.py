@@ -6,9 +6,12 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
+from da3jax.ops.product import product
 from da3jax.ops.target import target_platform
 
 LAYOUT = ("NHWC", "HWIO", "NHWC")
+BLOCK = 200_000
+"""Numbers that one block of the kernel's gradient looks at: they stay in the cache of a core."""
 
 
 def conv3x3(x: jax.Array, kernel: jax.Array) -> jax.Array:
@@ -35,15 +38,29 @@ def _forward(x: jax.Array, kernel: jax.Array) -> tuple[jax.Array, tuple]:
 
 def _backward(kept: tuple, gradient: jax.Array) -> tuple[jax.Array, jax.Array]:
     x, kernel = kept
-    rows, inputs, outputs = x.shape[1], *kernel.shape[2:]
-    padded = jnp.pad(x, ((0, 0), (1, 1), (1, 1), (0, 0)))
-    # The kernel's three columns in one product, as three shifts of the gradient; its rows are slices without a copy.
-    shifted = jnp.concatenate([jnp.pad(gradient, ((0, 0), (0, 0), (j, 2 - j), (0, 0))) for j in range(3)], axis=-1)
-    of_kernel = jnp.stack([jnp.einsum("nhwi,nhwo->io", padded[:, i : i + rows], shifted) for i in range(3)])
-    of_kernel = of_kernel.reshape(3, inputs, 3, outputs).swapaxes(1, 2)
     # A copy of the kernel, lest the swap of its axes become a layout that the fast path does not know.
     turned = lax.optimization_barrier(jnp.flip(kernel, (0, 1)).swapaxes(2, 3))
-    return _conv(gradient, turned), of_kernel
+    return _conv(gradient, turned), _of_kernel(x, gradient)
+
+
+def _of_kernel(x: jax.Array, gradient: jax.Array) -> jax.Array:
+    """The kernel's gradient, summed over blocks of rows: one product of a block's gradient with all nine shifts of its inputs."""
+    (images, height, width, inputs), outputs = x.shape, gradient.shape[-1]
+    rows = min(height, max(1, BLOCK // (width * (9 * inputs + outputs))))
+    blocks = -(-height // rows)
+    below = blocks * rows - height
+    x = jnp.pad(x, ((0, 0), (1, 1 + below), (1, 1), (0, 0)))
+    gradient = jnp.pad(gradient, ((0, 0), (0, below), (0, 0), (0, 0)))
+
+    def add(total: jax.Array, k: jax.Array) -> tuple[jax.Array, None]:
+        start = (k // blocks, k % blocks * rows, 0, 0)
+        part = lax.dynamic_slice(x, start, (1, rows + 2, *x.shape[2:]))
+        shifts = [part[0, i : i + rows, j : j + width] for i in range(3) for j in range(3)]
+        inner = lax.dynamic_slice(gradient, start, (1, rows, width, outputs))
+        return total + product("po,pi->oi", inner.reshape(-1, outputs), jnp.concatenate(shifts, axis=-1).reshape(-1, 9 * inputs)), None
+
+    total, _ = lax.scan(add, jnp.zeros((outputs, 9 * inputs), jnp.float32), jnp.arange(images * blocks))
+    return total.reshape(outputs, 3, 3, inputs).transpose(1, 2, 3, 0).astype(x.dtype)
 
 
 _of_cpu.defvjp(_forward, _backward)

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 from jax import lax
 
+from da3jax.ops import conv
 from da3jax.ops.conv import conv3x3
 
 
@@ -22,6 +23,23 @@ def test_values_and_gradients_are_those_of_jax(shape):
             for conv in (conv3x3, of_jax)
         )
         jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-4), found, expected)
+
+
+@pytest.mark.parametrize("rows", [1, 2, 4, 9])
+def test_gradients_of_blocks_of_rows_are_those_of_all_at_once(rows, monkeypatch):
+    monkeypatch.setattr(conv, "BLOCK", rows * 7 * (9 * 3 + 5))
+    x, kernel = jax.random.normal(jax.random.key(0), (2, 5, 7, 3)), jax.random.normal(jax.random.key(1), (3, 3, 3, 5))
+    found, expected = (jax.grad(lambda x, kernel, f=f: jnp.sum(jnp.sin(f(x, kernel))), (0, 1))(x, kernel) for f in (conv3x3, of_jax))
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-4), found, expected)
+
+
+@pytest.mark.parametrize("dtype", ["float16", "bfloat16"])
+def test_a_kernels_gradient_of_half_precision_is_rounded_once(dtype):
+    x, kernel = (jax.random.normal(jax.random.key(k), shape).astype(dtype) for k, shape in ((0, (8, 64, 64, 2)), (1, (3, 3, 2, 1))))
+    found = jax.grad(lambda kernel: jnp.sum(conv3x3(x, kernel).astype(jnp.float32)))(kernel)
+    expected = jax.grad(lambda kernel: jnp.sum(of_jax(x.astype(jnp.float32), kernel)))(kernel.astype(jnp.float32))
+    assert found.dtype == dtype
+    np.testing.assert_allclose(found.astype(np.float32), expected, rtol=float(jnp.finfo(dtype).eps), atol=0.02)
 
 
 def test_gradients_can_be_mapped():
