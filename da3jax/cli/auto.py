@@ -17,8 +17,19 @@ from da3jax.cli.options import (
     Start,
     with_run_options,
 )
+from da3jax.cli.progress import Progress
 from da3jax.cli.rendered import run_on_a_rendered_scene
 from da3jax.cli.run import run
+
+_MEANT_FOR = {
+    "image_extensions": ("images",),
+    "fps": ("video",),
+    "start": ("video",),
+    "end": ("video",),
+    "sparse_subdir": ("colmap",),
+    "align_to_input_ext_scale": ("colmap", "nerfstudio"),
+}
+"""The kinds of input for which an option means something."""
 
 
 def _check_kind(path: pathlib.Path) -> None:
@@ -29,6 +40,7 @@ def _check_kind(path: pathlib.Path) -> None:
 
 @with_run_options
 def command(
+    context: typer.Context,
     path: Annotated[
         pathlib.Path | None,
         typer.Argument(
@@ -51,10 +63,16 @@ def command(
     """Depth, cameras and points of whatever INPUT is, or of a rendered scene, beside the truth."""
     from da3jax.inputs.detect import kind
 
+    found = kind(path) if path else "rendered"
+    for option, kinds in _MEANT_FOR.items():
+        given = context.get_parameter_source(option)
+        if given and given.name == "COMMANDLINE" and found not in kinds:
+            what = f"{path}, which counts as {found}" if path else "a rendered scene"
+            sentence = f"--{option.replace('_', '-')} has no effect on {what}: it is for {' and '.join(kinds)}"
+            Progress(quiet=options.quiet).say(sentence)
     if path is None:
         run_on_a_rendered_scene(options)
         return
-    found = kind(path)
     if found == "image":
         run([path], options)
     elif found == "images":

@@ -20,6 +20,7 @@ from da3jax.cli.options import (
     RefViewStrategy,
     Revision,
     UseRayPose,
+    check_features,
     feature_layers,
     wants_gaussians,
 )
@@ -59,6 +60,7 @@ def command(
     """
     import jax
 
+    check_features(export_format, export_feat)
     progress = Progress()
     model = load(progress, model_dir, metric_model, revision=revision, dtype=dtype, devices=devices)
     folder = jax.config.jax_compilation_cache_dir

@@ -7,8 +7,8 @@ from typing import Annotated
 import typer
 
 from da3jax.cli.failures import failures_in_a_sentence
-from da3jax.cli.option_kinds import number
-from da3jax.cli.options import Dtype, MetricModel, ModelDir, RefViewStrategy, Revision
+from da3jax.cli.option_kinds import choice, number
+from da3jax.cli.options import ModelDir, RefViewStrategy, Revision
 from da3jax.cli.progress import Progress, print_path
 from da3jax.cli.run import load
 from da3jax.config import PACKAGED, REF_VIEW_STRATEGIES
@@ -20,11 +20,13 @@ def command(
     width: Annotated[int, number(14, math.inf, "Likewise.")],
     export_dir: Annotated[pathlib.Path, typer.Option(help="Folder for forward.stablehlo and params.npz.")],
     model_dir: ModelDir = PACKAGED,
-    metric_model: MetricModel = None,
+    metric_model: Annotated[
+        str | None, typer.Option(help="A metric network, named likewise, whose depth and sky the program gives, too, not yet put together.")
+    ] = None,
     known_cameras: Annotated[bool, typer.Option("--known-cameras", help="The program takes extrinsics and intrinsics, too.")] = False,
     ref_view_strategy: RefViewStrategy = REF_VIEW_STRATEGIES[0],
     revision: Revision = None,
-    dtype: Dtype = None,
+    dtype: Annotated[str, choice(("float32", "bfloat16"), "Precision of the network.")] = "float32",
 ) -> None:
     """Write the network as one StableHLO program for CPU, CUDA and TPU and any number of views, which jax alone runs."""
     progress = Progress()

@@ -5,7 +5,10 @@ import sys
 from rich.console import Console
 from rich.table import Table
 
+from da3jax.cli.failures import failures_in_a_sentence
 
+
+@failures_in_a_sentence()
 def command() -> None:
     """The released variants: parameters, licence, what each can do."""
     from da3jax.weights.released import RELEASES

@@ -134,8 +134,7 @@ class RunOptions(ExportFlags):
 
     def __post_init__(self):
         super().__post_init__()
-        if "feat_vis" in self.export_format.split("-") and not self.export_feat:
-            raise typer.BadParameter("feat_vis shows features: --export-feat says of which blocks, such as 2,3")
+        check_features(self.export_format, self.export_feat)
         if self.max_side is not None and self.process_res is not None:
             raise typer.BadParameter("--max-side and --process-res both say how many pixels a side has; give one of the two")
         if self.process_res_method != METHODS[0] and (self.max_side is not None or self.lower_bound_resize):
@@ -152,6 +151,12 @@ class RunOptions(ExportFlags):
             "process_res_method": method,
             "max_long_side": 2 * self.max_side if bounded else None,
         }
+
+
+def check_features(export_format: str, export_feat: str) -> None:
+    """Refuses pictures of features where no block is named."""
+    if "feat_vis" in export_format.split("-") and not export_feat:
+        raise typer.BadParameter("feat_vis shows features: --export-feat says of which blocks, such as 2,3")
 
 
 def wants_gaussians(infer_gs: bool, export_format: str) -> bool:

@@ -10,6 +10,9 @@ import numpy as np
 from da3jax.geometry import relative_rounding
 from da3jax.schema import one_of
 
+NO_ROTATION = 0.03
+"""What R Rᵀ may be off by in a rotation R that was rounded, to two decimals in a text or to bfloat16."""
+
 
 def depth_metrics(
     depth: np.ndarray, truth: np.ndarray, mask: np.ndarray, *, align: Literal["median", "none"] = "median"
@@ -62,17 +65,17 @@ def pose_errors(predicted: np.ndarray, truth: np.ndarray) -> np.ndarray:
 
     Where the true relative translation is zero, as with cameras that only turn about the first one's centre, it has no direction and
     only the rotation counts (the official code gives 90 degrees there). A predicted translation of zero beside a true one that is not
-    is 90 degrees off.
+    is 90 degrees off. What is no rotation in `predicted` is as far off as its numbers are.
 
     Args:
         predicted: world-to-camera (S, 3 or 4, 4), in any world and at any scale.
-        truth: likewise, finite.
+        truth: likewise, finite, with rotations that are ones up to rounding.
 
     Returns:
         Degrees (P,), P = S (S − 1) / 2, in the order (0, 1), (0, 2), …, (1, 2), …; NaN where a predicted pose is not finite.
 
     Raises:
-        ValueError: a shape is another, the numbers of views differ or are below two, or the truth is not finite.
+        ValueError: a shape is another, the numbers of views differ or are below two, or the truth is not finite or has no rotation.
     """
     predicted, truth = np.asarray(predicted), np.asarray(truth)
     for name, poses in (("predicted", predicted), ("truth", truth)):
@@ -84,6 +87,11 @@ def pose_errors(predicted: np.ndarray, truth: np.ndarray) -> np.ndarray:
         raise ValueError(f"pose errors are of pairs of views; give at least two views, not {len(truth)}")
     if not np.isfinite(truth[:, :3]).all():
         raise ValueError("truth has a pose that is not finite; leave that view out of both predicted and truth")
+    worst = int(np.argmax(off := _off(truth)))
+    if off[worst] > NO_ROTATION:
+        raise ValueError(
+            f"truth has no rotation in view {worst}, R Rᵀ is off by {off[worst]:.2g}; of a similarity, divide the rows by their scale"
+        )
     with np.errstate(invalid="ignore", over="ignore"):
         rotation, translation, still = _relative(predicted)
         true_rotation, true_translation, true_still = _relative(truth)
@@ -122,11 +130,17 @@ def pose_auc(errors: np.ndarray, thresholds: Sequence[int] = (3, 5, 15, 30)) -> 
     return {int(k): float(100 * np.cumsum(np.histogram(counted, np.arange(k + 1))[0]).mean() / errors.size) for k in thresholds}
 
 
+def _off(poses: np.ndarray) -> np.ndarray:
+    """(S,) by how much R Rᵀ differs from the identity."""
+    rotation = poses[:, :3, :3].astype(np.float64)
+    return np.abs(rotation @ rotation.swapaxes(1, 2) - np.eye(3)).max((1, 2))
+
+
 def _relative(poses: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Rotations (P, 3, 3) and translations (P, 3) of E_i⁻¹ E_j in the first camera's frame, and (P,) whether the translation is zero."""
     rotation, translation = np.split(poses[:, :3].astype(np.float64), [3], axis=2)
     # before the change of world, which is where rounding comes from
-    tiny = relative_rounding(poses) * np.abs(translation).max(initial=0, where=np.isfinite(translation))
+    tiny = relative_rounding(poses[_off(poses) <= NO_ROTATION]) * np.abs(translation).max(initial=0, where=np.isfinite(translation))
     rotation = rotation @ rotation[0].T
     translation = translation - rotation @ translation[0]
     i, j = np.triu_indices(len(poses), 1)

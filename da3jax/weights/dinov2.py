@@ -109,11 +109,20 @@ def load(
 
 def check_config(path: pathlib.Path, backbone: BackboneConfig) -> None:
     """Raises a ValueError unless the `config.json` at `path` is that of a DINOv2 network with the sizes of `backbone`."""
-    content = json.loads(path.read_text())
+    try:
+        content = json.loads(path.read_text())
+    except (ValueError, RecursionError) as error:
+        raise ValueError(f"{path} is not JSON: {error}") from error
+    if not isinstance(content, Mapping):
+        raise ValueError(f"{path} is not the config.json of a DINOv2 network: it is no mapping")
     one_of(f"{path}: model_type", content.get("model_type"), [MODEL_TYPE])
-    missing = [key for key in ("hidden_size", "num_hidden_layers", "num_attention_heads", "image_size") if key not in content]
+    sizes = ("hidden_size", "num_hidden_layers", "num_attention_heads", "image_size")
+    missing = [key for key in sizes if key not in content]
     if missing:
         raise ValueError(f"{path} lacks {', '.join(missing)}, which say what the DINOv2 network is")
+    for key in sizes:
+        if not isinstance(content[key], int):
+            raise ValueError(f"{path}: {key} is {content[key]!r}; it is a whole number")
     for key, value in _FIXED.items():
         if content.get(key, value) != value:
             raise ValueError(f"{path}: {key} is {content[key]!r}; a backbone of Depth Anything 3 has {value!r}")

@@ -62,7 +62,7 @@ def read_config(path: pathlib.Path) -> Config:
         )
     try:
         content = json.loads(path.read_text())
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise ValueError(f"{path} is not JSON: {error}") from error
     if not isinstance(content, Mapping) or not ("config" in content or "model_name" in content):
         raise ValueError(f"{path} is not the config.json of a DA3 network: it has neither model_name nor config")
@@ -92,7 +92,7 @@ def _usual(config: Config, field: str) -> Any:
     """A field that the official file does not have, as the network's name tells it."""
     if isinstance(config, NestedConfig):
         return {"canonical_focal": CANONICAL_FOCAL, "process_res": ModelConfig.process_res}[field]
-    return getattr(PRESETS.get(config.name, ModelConfig), field)
+    return getattr(PRESETS.get(config.name.removesuffix(_CHANGED), ModelConfig), field)
 
 
 def from_official(content: Mapping[str, Any], name: str) -> Config:
@@ -107,6 +107,8 @@ def from_official(content: Mapping[str, Any], name: str) -> Config:
     one_of("network", kind, ("DepthAnything3Net", "NestedDepthAnything3Net"))
     if kind == "NestedDepthAnything3Net":
         _keys(content, "config", required=("anyview", "metric"))
+        for half in ("anyview", "metric"):
+            one_of(f"network of {half}", _kind(_mapping(content[half], half), "DepthAnything3Net"), ("DepthAnything3Net",))
         metric = dataclasses.replace(from_official(content["metric"], "metric"), canonical_focal=CANONICAL_FOCAL)
         nested = NestedConfig(name, from_official(content["anyview"], "anyview"), metric)
         preset = next((preset for preset in PRESETS.values() if _official(preset) == _official(nested)), nested)

@@ -39,14 +39,16 @@ _MAX_NAMED = 10
 def is_converted(directory: str | os.PathLike) -> bool:
     """Whether the folder looks like a converted checkpoint, whole or damaged; `load` says which."""
     folder = pathlib.Path(directory)
-    return (folder / MANIFEST).is_file() or ((folder / PARAMS).is_dir() and not (folder / "model.safetensors").exists())
+    parts = [(folder / MANIFEST).is_file(), (folder / PARAMS).is_dir()]
+    return all(parts) or (any(parts) and not (folder / "model.safetensors").exists())
 
 
 def save(directory: str | os.PathLike, params: Params, config: dict[str, Any]) -> None:
     """Writes `params` and `config` as a converted checkpoint; host arrays are written from where they are, without a copy.
 
-    Everything goes into a hidden folder beside `directory`, which is renamed when it is whole and on the disk. An exception or Ctrl-C
-    removes that folder, once what is being written is; a killed process leaves it, named `.<name>.partial-<random>`, and no `directory`.
+    Everything goes into a hidden folder beside `directory`, or in it where it is there and empty (nothing can be renamed over a mount
+    point), and is renamed when it is whole and on the disk. An exception or Ctrl-C removes that folder, once what is being written is; a
+    killed process leaves it, named `.<name>.partial-<random>`, and nothing that loads.
 
     Args:
         directory: a new or empty folder; its parents are made.
@@ -66,19 +68,25 @@ def save(directory: str | os.PathLike, params: Params, config: dict[str, Any]) -
     try:
         if target.is_file() or (target.is_dir() and any(target.iterdir())):
             raise FileExistsError(f"{target} is already there and not an empty folder; name another one, nothing is overwritten")
-        target.parent.mkdir(parents=True, exist_ok=True)
-        size, free = sum(leaf.nbytes for leaf in leaves.values()), shutil.disk_usage(target.parent).free
+        inside = target.is_dir()
+        parent = target if inside else target.parent
+        parent.mkdir(parents=True, exist_ok=True)
+        size, free = sum(leaf.nbytes for leaf in leaves.values()), shutil.disk_usage(parent).free
         if size + 1e6 > free:
             raise OSError(f"{target} needs {size / 1e6:,.0f} MB, and its disk has {free / 1e6:,.0f} MB free")
-        with _partial(target) as partial:
+        with _partial(parent, target.name) as partial:
             with _checkpointer() as checkpointer:
                 _to_the_end(lambda: checkpointer.save(partial / PARAMS, params))
             described = {name: {"shape": x.shape, "dtype": x.dtype.name, "sha256": _sha256(x)} for name, x in leaves.items()}
             manifest = {"format": FORMAT, "version": VERSION, "config": config, "leaves": described}
             (partial / MANIFEST).write_text(_sealed(manifest))
             _flush(partial)
-            partial.replace(target)  # over an empty folder too; one that has been filled meanwhile is an error
-            _flush_folder(target.parent)
+            if inside:
+                for name in (PARAMS, MANIFEST):  # one that has been filled meanwhile is an error
+                    (partial / name).replace(target / name)
+            else:
+                partial.replace(target)
+            _flush_folder(parent)
     except OSError as error:
         if error.errno is None:  # one of the sentences above
             raise
@@ -231,9 +239,9 @@ def _to_the_end(work: Callable[[], None]) -> None:
 
 
 @contextlib.contextmanager
-def _partial(target: pathlib.Path) -> Iterator[pathlib.Path]:
-    """A hidden folder beside `target`, gone at the end unless it was renamed."""
-    partial = target.with_name(f".{target.name}.partial-{secrets.token_hex(8)}")
+def _partial(parent: pathlib.Path, name: str) -> Iterator[pathlib.Path]:
+    """A hidden folder in `parent`, gone at the end unless it was renamed."""
+    partial = parent / f".{name}.partial-{secrets.token_hex(8)}"
     try:
         partial.mkdir()
         yield partial

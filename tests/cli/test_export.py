@@ -2,6 +2,7 @@
 
 import pathlib
 
+import pytest
 from typer.testing import CliRunner
 
 from da3jax.cli import app
@@ -21,6 +22,14 @@ def test_it_writes_a_program_and_the_weights_and_prints_their_paths(tiny_model_d
     again = call("export", "--height", 42, "--width", 56, "--model-dir", tiny_model_dir, "--export-dir", folder)
     assert (again.exit_code, again.stdout) == (1, "")
     assert f"da3jax: error: {folder / 'forward.stablehlo'} is there already" in again.stderr
+
+
+def test_a_folder_that_cannot_be_written_is_found_before_the_program_is_traced(tiny_model_dir, tmp_path, monkeypatch):
+    monkeypatch.setattr("da3jax.inference.export.export_forward", lambda *_, **__: pytest.fail("traced"))
+    (tmp_path / "file").touch()
+    done = call("export", "--height", 42, "--width", 56, "--model-dir", tiny_model_dir, "--export-dir", tmp_path / "file")
+    assert (done.exit_code, done.stdout) == (1, "")
+    assert f"da3jax: error: the export folder {tmp_path / 'file'} is a file, or lies below one" in done.stderr
 
 
 def test_a_size_of_no_processed_image_is_a_sentence(tiny_model_dir, tmp_path):

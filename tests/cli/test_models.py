@@ -1,5 +1,10 @@
 """The table of variants."""
 
+import pathlib
+import subprocess
+import sys
+
+import pytest
 from typer.testing import CliRunner
 
 from da3jax.cli import app
@@ -22,3 +27,12 @@ def test_small_is_free_and_large_is_not_for_commerce():
     assert "34.30 M" in lines["depth-anything/DA3-SMALL"]
     assert "Apache-2.0" in lines["depth-anything/DA3-SMALL"]
     assert "CC BY-NC 4.0" in lines["depth-anything/DA3-LARGE"]
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="writes to a device that Linux has")
+def test_a_full_disk_is_a_sentence():
+    with pathlib.Path("/dev/full").open("w") as full:
+        done = subprocess.run([sys.executable, "-m", "da3jax", "models"], stdout=full, stderr=subprocess.PIPE, text=True)
+    assert done.returncode == 1
+    assert done.stderr.splitlines()[0] == "da3jax: error: [Errno 28] No space left on device"
+    assert "Traceback" not in done.stderr

@@ -152,6 +152,12 @@ def test_a_wrong_option_is_refused_with_what_would_be_right(photo, arguments, me
     assert message in error
 
 
+def test_compile_refuses_pictures_of_no_features_as_the_run_does():
+    status, error = status_and_error("compile", "--views", "1", "--height", "28", "--width", "28", "--export-format", "feat_vis")
+    assert status == 2
+    assert "feat_vis shows features: --export-feat says of which blocks" in error
+
+
 def test_a_format_whose_extra_is_not_installed_is_refused_with_what_installs_it(photo, monkeypatch):
     monkeypatch.setitem(sys.modules, "rerun", None)
     status, error = status_and_error("image", photo, "--model-dir", "nowhere", "--export-format", "rerun")
@@ -211,6 +217,23 @@ def test_convert_refuses_an_unknown_target(tmp_path):
     assert status == 2
     assert "value 'safetensor' is unknown; it is one of orbax, safetensors; did you mean 'safetensors'?" in error
     assert not (tmp_path / "out").exists()
+
+
+def test_convert_finds_a_folder_that_cannot_be_written_before_it_fetches_anything(tmp_path):
+    (tmp_path / "file").touch()
+    status, error = status_and_error("convert", "depth-anything/DA3-GIANT", tmp_path / "file" / "out")
+    assert status == 1
+    assert f"the folder to write to, {tmp_path / 'file'} is a file, or lies below one" in error
+
+
+def test_auto_says_which_options_mean_nothing_for_what_it_found(photo, monkeypatch):
+    monkeypatch.setattr("da3jax.cli.auto.run", lambda *_, **__: None)
+    given = ("--fps", "5", "--no-align-to-input-ext-scale", "--sparse-subdir", "0")
+    _, error = status_and_error("auto", photo, *given)
+    assert [line.split(" has no effect")[0] for line in error.splitlines()] == ["--fps", "--sparse-subdir", "--align-to-input-ext-scale"]
+    assert f"--fps has no effect on {photo}, which counts as image: it is for video" in error
+    assert status_and_error("auto", photo, *given, "--quiet") == (0, "")
+    assert status_and_error("auto", photo) == (0, "")
 
 
 def test_convert_stores_what_the_library_stores():

@@ -1,3 +1,4 @@
+import itertools
 import sys
 from unittest import mock
 
@@ -152,6 +153,18 @@ def test_bad_poses_are_refused():
         pose_errors(good[:1], good[:1])
     with pytest.raises(ValueError, match=r"truth has a pose that is not finite; leave that view out"):
         pose_errors(good, np.where(good == good[1, 0, 3], np.nan, good))
+
+
+def test_truth_without_a_rotation_is_refused_and_a_predicted_one_spoils_its_own_pairs_alone():
+    truth = random_poses(4, 0)
+    stretched = truth * np.where(np.arange(4) == 2, 1.05, 1)[:, None, None]
+    with pytest.raises(ValueError, match=r"truth has no rotation in view 2, R Rᵀ is off by 0\.1; of a similarity, divide the rows"):
+        pose_errors(truth, stretched)
+    found = pose_errors(stretched, truth)
+    with_it = np.array([2 in pair for pair in itertools.combinations(range(4), 2)])
+    assert (found[with_it] > 1).all()
+    np.testing.assert_allclose(found[~with_it], 0, atol=1e-6)
+    pose_errors(truth, np.round(truth, 2))  # rounded is not wrong
 
 
 def test_the_area_is_the_mean_of_the_cumulative_histogram():

@@ -125,12 +125,24 @@ def test_a_tensor_that_is_not_finite_is_named(changed):
         ({"mlp_ratio": 2}, "mlp_ratio is 2; a backbone of Depth Anything 3 has 4$"),
         ({"model_type": "dinov2_with_registers"}, "model_type 'dinov2_with_registers' is unknown; it is one of dinov2"),
         ({"image_size": None}, "config.json lacks image_size, which say"),
+        ({"image_size": [518, 518]}, r"config.json: image_size is \[518, 518\]; it is a whole number$"),
     ],
 )  # fmt: skip
 def test_another_network_is_refused_before_its_weights_are_read(changed, fields, sentence):
     folder = changed(**fields)
     (folder / "model.safetensors").unlink()
     with pytest.raises(ValueError, match=sentence):
+        load(folder)
+
+
+@pytest.mark.parametrize(
+    ("text", "sentence"),
+    [("{", "is not JSON: "), ("[" * 100_000, "is not JSON: "), ("[1]", "is not the config.json of a DINOv2 network: it is no mapping$")],
+)
+def test_what_is_no_configuration_is_named(changed, text, sentence):
+    folder = changed()
+    (folder / "config.json").write_text(text)
+    with pytest.raises(ValueError, match=f"^{re.escape(str(folder / 'config.json'))} {sentence}"):
         load(folder)
 
 

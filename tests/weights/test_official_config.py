@@ -97,6 +97,15 @@ def test_a_changed_preset_has_a_name_that_the_official_code_does_not_know_and_co
     assert to_official(dataclasses.replace(config, name="mine"))["model_name"] == "mine"
 
 
+@pytest.mark.parametrize(
+    ("preset", "field", "value"),
+    [("da3-tiny", "process_res", 504), ("da3-tiny", "process_res", 112), ("da3metric-large", "canonical_focal", None)],
+)
+def test_a_network_that_is_called_like_a_changed_preset_keeps_what_the_presets_name_would_tell_otherwise(tmp_path, preset, field, value):
+    config = dataclasses.replace(PRESETS[preset], name=f"{preset}-custom", **{field: value})
+    assert getattr(read_config(written(tmp_path, to_official(config))), field) == value
+
+
 def test_halves_of_a_nested_network_that_is_no_preset_are_called_by_their_role():
     anyview = dataclasses.replace(ODD, camera=CameraConfig(encoder_heads=3))
     config = NestedConfig("mine", anyview, PRESETS["da3metric-large"])
@@ -222,6 +231,8 @@ LEAVE_OUT = object()
         (NESTED, "metric", LEAVE_OUT, r"config lacks metric"),
         (NESTED, "metric.head.dim_in", 2048, r"head.dim_in is 2048; only 1024 fits this network"),
         (NESTED, "metric.head.use_sky_head", False, r"metric of a nested network needs a dpt head with sky"),
+        (NESTED, "metric", NESTED, r"network of metric 'NestedDepthAnything3Net' is unknown; it is one of DepthAnything3Net"),
+        (NESTED, "anyview", NESTED, r"network of anyview 'NestedDepthAnything3Net' is unknown; it is one of DepthAnything3Net"),
         (NESTED, "scale", 2, r"key of config 'scale' is unknown; it is one of anyview, metric"),
     ],
 )

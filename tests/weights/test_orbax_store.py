@@ -345,6 +345,24 @@ def test_is_converted_knows_its_own(saved, tmp_path):
     assert not is_converted(tmp_path / "nothing")
 
 
+def test_a_released_folder_with_another_programs_manifest_is_no_converted_one(tmp_path):
+    for name in ("manifest.json", "model.safetensors", "config.json"):
+        (tmp_path / name).write_text("{}")
+    assert not is_converted(tmp_path)
+    (tmp_path / "params").mkdir()
+    assert is_converted(tmp_path)
+
+
+def test_an_empty_folder_stays_the_same_folder_as_a_mount_point_must(tmp_path):
+    (tmp_path / "mounted").mkdir()
+    before = (tmp_path / "mounted").stat().st_ino
+    save(tmp_path / "mounted", tree(), CONFIG)
+    assert (tmp_path / "mounted").stat().st_ino == before
+    assert sorted(path.name for path in (tmp_path / "mounted").iterdir()) == ["manifest.json", "params"]
+    assert [path.name for path in tmp_path.iterdir()] == ["mounted"]
+    assert equal(load(tmp_path / "mounted")[0], tree())
+
+
 @pytest.mark.integration
 @pytest.mark.skipif(sys.platform != "linux", reason="reads the peak of a process as Linux gives it")
 @pytest.mark.parametrize("what", ["save", "load"])
