@@ -87,6 +87,8 @@ def align_poses(
     The mask (..., N) says which views count; the others may be NaN.
     """
     prediction, reference = jnp.asarray(prediction), jnp.asarray(reference)
+    if 0 in prediction.shape[-3:]:
+        raise ValueError(f"prediction has the shape {prediction.shape}; at least one camera is needed to align with")
     mask = jnp.ones(prediction.shape[:-2], bool) if mask is None else jnp.asarray(mask, bool)
     prediction, reference = (jnp.where(mask[..., None, None], x[..., :3, :], jnp.eye(3, 4, dtype=x.dtype)) for x in (prediction, reference))
     source, target = invert_rigid(prediction)[..., 3], invert_rigid(reference)[..., 3]

@@ -1,6 +1,13 @@
-"""Cameras of other conventions, to and from ours (da3jax.geometry says which they are). Intrinsics are the same in all of them."""
+"""Cameras of other conventions, to and from ours (da3jax.geometry says which they are). Intrinsics are the same in all of them.
+
+NumPy's float64, as of map coordinates, gives such again, whatever `jax_enable_x64` says, and so do lists of numbers.
+"""
 
 from __future__ import annotations
+
+import functools
+from collections.abc import Callable
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -12,16 +19,33 @@ from da3jax.geometry.rotations import matrix_from_quaternion, quaternion_from_ma
 _FLIP = np.array([1, -1, -1, 1])  # OpenGL's camera looks along −z with y up
 
 
+def _exact(function: Callable[..., Any]) -> Callable[..., Any]:
+    """NumPy's float64 stays that, where JAX would round it: millions of units from the origin, float32 has no baselines."""
+
+    @functools.wraps(function)
+    def run(*matrices: jax.Array) -> Any:
+        matrices = [x if isinstance(x, jax.Array) else np.asarray(x) for x in matrices]
+        if any(isinstance(x, jax.Array) or x.dtype != np.float64 for x in matrices):
+            return function(*map(jnp.asarray, matrices))
+        with jax.ensure_compile_time_eval(), jax.enable_x64(True):
+            return jax.tree.map(np.asarray, function(*map(jnp.asarray, matrices)))
+
+    return run
+
+
+@_exact
 def extrinsics_from_camera_to_world(pose: jax.Array) -> jax.Array:
     """World-to-camera (..., 3, 4) of camera-to-world poses (..., 3 or 4, 4), both with OpenCV's axes."""
     return invert_rigid(pose)
 
 
+@_exact
 def camera_to_world_from_extrinsics(extrinsics: jax.Array) -> jax.Array:
     """Camera-to-world poses (..., 3, 4) of world-to-camera (..., 3 or 4, 4), both with OpenCV's axes; their last column is the centre."""
     return invert_rigid(extrinsics)
 
 
+@_exact
 def extrinsics_from_opengl(pose: jax.Array) -> jax.Array:
     """World-to-camera (..., 3, 4) with OpenCV's axes of camera-to-world poses (..., 3 or 4, 4) with OpenGL's: NeRF, Blender, glTF.
 
@@ -30,11 +54,13 @@ def extrinsics_from_opengl(pose: jax.Array) -> jax.Array:
     return invert_rigid(_flip(pose))
 
 
+@_exact
 def opengl_from_extrinsics(extrinsics: jax.Array) -> jax.Array:
     """Camera-to-world poses (..., 3, 4) with OpenGL's camera axes of world-to-camera (..., 3 or 4, 4) with OpenCV's."""
     return _flip(invert_rigid(extrinsics))
 
 
+@_exact
 def extrinsics_from_colmap(quaternion: jax.Array, translation: jax.Array) -> jax.Array:
     """World-to-camera (..., 3, 4) of COLMAP's quaternion (..., 4), wxyz, and translation (..., 3), which are world-to-camera too.
 
@@ -44,11 +70,11 @@ def extrinsics_from_colmap(quaternion: jax.Array, translation: jax.Array) -> jax
     return jnp.concatenate([rotation, translation[..., None]], axis=-1)
 
 
+@_exact
 def colmap_from_extrinsics(extrinsics: jax.Array) -> tuple[jax.Array, jax.Array]:
     """COLMAP's quaternion (..., 4), wxyz with w ≥ 0, and translation (..., 3) of world-to-camera (..., 3 or 4, 4)."""
     return jnp.roll(quaternion_from_matrix(extrinsics[..., :3, :3]), 1, axis=-1), extrinsics[..., :3, 3]
 
 
 def _flip(pose: jax.Array) -> jax.Array:
-    pose = jnp.asarray(pose)
     return pose * jnp.asarray(_FLIP, pose.dtype).reshape(*(1,) * (pose.ndim - 1), 4)

@@ -9,7 +9,7 @@ from da3jax.geometry.safe import matmul, safe_norm, safe_normalize
 
 
 def matrix_from_quaternion(quaternion: jax.Array) -> jax.Array:
-    """Rotation matrix (..., 3, 3) of a quaternion (..., 4) xyzw of any length but zero."""
+    """Rotation matrix (..., 3, 3) of a quaternion (..., 4) xyzw of any length whose square float32 holds, 1e-18 to 1e18."""
     x, y, z, w = jnp.moveaxis(quaternion, -1, 0)
     s = 2 / jnp.sum(quaternion * quaternion, axis=-1)
     rows = [

@@ -95,12 +95,12 @@ def to_metres(
 def _scaled(prediction: Prediction, found: LengthScale) -> Prediction:
     """The prediction with every length in it multiplied."""
 
-    def times(x: np.ndarray | None, start: int = 0) -> np.ndarray | None:
-        """`x` with the entries of its last axis from `start` on multiplied."""
+    def times(x: np.ndarray | None, part: tuple = ()) -> np.ndarray | None:
+        """`x` with a part of it multiplied, by default all."""
         if x is None:
             return None
         x = np.array(x)
-        x[..., start:] *= found.scale.astype(x.dtype)
+        x[part] *= found.scale.astype(x.dtype)
         return x
 
     gaussians = prediction.gaussians
@@ -110,8 +110,8 @@ def _scaled(prediction: Prediction, found: LengthScale) -> Prediction:
     return dataclasses.replace(
         prediction,
         depth=times(prediction.depth),
-        extrinsics=times(prediction.extrinsics, 3),
-        ray=times(prediction.ray, 3),
+        extrinsics=times(prediction.extrinsics, np.s_[..., :3, 3]),
+        ray=times(prediction.ray, np.s_[..., 3:]),
         points=times(prediction.points),
         gaussians=gaussians,
         is_metric=True,
@@ -136,7 +136,10 @@ def _known_depth(prediction: Prediction, depth: np.ndarray | Sequence[np.ndarray
     for view, known in enumerate(depth):
         if known is None:
             continue
-        known = np.asarray(known)
+        try:
+            known = np.ma.filled(known, 0) if np.ma.isMaskedArray(known) else np.asarray(known)
+        except (TypeError, ValueError):  # ragged
+            raise ValueError(f"depth of view {view} is no array of numbers; it is a map (h, w) of metres") from None
         if known.ndim != 2 or known.dtype.kind not in "iuf":
             raise ValueError(f"depth of view {view} is of shape {known.shape} and type {known.dtype}; it is a map (h, w) of metres")
         rows, columns = np.nonzero(np.isfinite(known) & (known > 0))

@@ -63,7 +63,7 @@ def read_image(source: ImageLike, name: str | None = None, *, at_least: tuple[in
         ValueError: an array of another shape or type; an animation; pixels whose range is unknown (32-bit) or that have no way to RGB;
             `at_least` that is no size.
     """
-    if at_least is not None and not (len(at_least) == 2 and min(at_least) >= 1):
+    if at_least is not None and not (np.shape(at_least) == (2,) and min(at_least) >= 1):
         raise ValueError(f"at_least is {at_least}; it is a height and a width in pixels, at least 1")
     return read_with_size(source, name or describe(source), None if at_least is None else lambda height, width: at_least)[0]
 

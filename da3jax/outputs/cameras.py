@@ -46,7 +46,7 @@ def known_or_assumed_cameras(prediction: Prediction, keep: np.ndarray, file: str
     elif views > 1:
         assumed.append("views side by side along x")
         # Nearly all of a view lies in front of its 98th percentile of depth: neighbours are that frustum's width apart, and a gap.
-        depths = [depth[kept].astype(np.float64) for depth, kept in zip(prediction.depth, keep, strict=True)]
+        depths = (depth[kept].astype(np.float64) for depth, kept in zip(prediction.depth, keep, strict=True))
         widths = [width / K[0, 0] * np.percentile(d, 98) for d, K in zip(depths, intrinsics, strict=True) if d.size]
         extrinsics[:, 0, 3] = -1.1 * max(widths, default=1.0) * np.arange(views)
     if assumed:

@@ -52,7 +52,7 @@ def kept_pixels(prediction: Prediction, options: ExportOptions) -> np.ndarray:
             candidate &= ~prediction.sky.astype(bool)
         confidence = prediction.conf if background is None else np.where(background, _LEAST_CONFIDENCE, prediction.conf)
         if candidate.any():
-            low, high = np.percentile(confidence[candidate], (options.conf_thresh_percentile, 90))
+            low, high = np.percentile(confidence[candidate], (options.conf_thresh_percentile, 90), overwrite_input=True)
             keep &= candidate & (prediction.conf >= min(max(1.05, low), high))
         else:
             keep[:] = False

@@ -18,9 +18,17 @@ NO_DEPTH = (128, 128, 128)
 """The colour of pixels without a depth; the map has no such grey."""
 
 
-def inverse_range(depth: np.ndarray) -> tuple[float, float]:
-    """The 2nd and 98th percentiles of inverse depth, over what is finite and positive of any shape; zeros where nothing is."""
+_SAMPLES = 1 << 22
+"""Pixels, evenly spaced over all views, that decide the scale where there are more."""
+
+
+def inverse_range(depth: np.ndarray, mask: np.ndarray | None = None) -> tuple[float, float]:
+    """The 2nd and 98th percentiles of inverse depth of any shape, over what is finite, positive and in the mask; zeros where nothing is."""
+    step = max(1, depth.size // _SAMPLES)
+    depth = depth.reshape(-1)[::step]
     valid = np.isfinite(depth) & (depth > 0)
+    if mask is not None:
+        valid &= mask.reshape(-1)[::step]
     if not valid.any():
         return 0.0, 0.0
     low, high = np.percentile(1 / depth[valid].astype(np.float64), (2, 98))

@@ -55,7 +55,8 @@ def write_gs_ply(prediction: Prediction, export_dir: pathlib.Path, options: Expo
         path = export_dir / "gs_ply" / f"{index:04d}.ply"
         count = np.count_nonzero(keep[group])
         if not count:
-            logger.warning("gs_ply/%s is left out: no Gaussian of image %d is left", path.name, index)
+            there = "; what lies there is of an earlier export" if path.exists() else ""
+            logger.warning("gs_ply/%s is left out: no Gaussian of image %d is left%s", path.name, index, there)
             continue
         with atomic(path) as temp, temp.open("wb") as file:
             file.write(_header(count, options.gs_sh_degree))

@@ -35,6 +35,12 @@ def write_mesh(prediction: Prediction, export_dir: pathlib.Path, options: Export
     intrinsics, extrinsics = known_or_assumed_cameras(prediction, keep, "mesh.glb")
     make = {"grid": grid_mesh, "tsdf": tsdf_mesh}[options.mesh_method]
     surfaces = make(prediction, keep, intrinsics, extrinsics, options)
+    if not surfaces and options.mesh_method == "tsdf":
+        raise ValueError(
+            "mesh.glb would be empty: no surface is found in the volume, with mesh_voxel_size "
+            f"{options.mesh_voxel_size or 'left to the depths'}, mesh_edge_threshold {options.mesh_edge_threshold} and mesh_max_faces "
+            f"{options.mesh_max_faces}; smaller voxels find more, as does the method grid"
+        )
     if not surfaces:
         raise ValueError(
             "mesh.glb would be empty: nowhere do three neighbouring pixels have a depth that is kept and no depth edge between them, with "

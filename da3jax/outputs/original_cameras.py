@@ -48,11 +48,13 @@ def original_cameras(prediction: Prediction, file: str) -> OriginalCameras:
     views, height, width = prediction.depth.shape
     to_original, sizes = np.tile(np.eye(3), (views, 1, 1)), np.tile((height, width), (views, 1))
     if prediction.from_image is not None and prediction.image_sizes is not None:
-        check_invertible(prediction.from_image, "from_image", file)
-        to_original, sizes = np.linalg.inv(prediction.from_image.astype(np.float64)), prediction.image_sizes.astype(int)
+        from_image = prediction.from_image.astype(np.float64)
+        check_invertible(from_image, "from_image", file)
+        to_original, sizes = np.linalg.inv(from_image), prediction.image_sizes.astype(int)
 
-    check_invertible(prediction.intrinsics, "intrinsics", file)
-    intrinsics = to_original @ prediction.intrinsics.astype(np.float64)
+    intrinsics = prediction.intrinsics.astype(np.float64)
+    check_invertible(intrinsics, "intrinsics", file)
+    intrinsics = to_original @ intrinsics
     for view, matrix in enumerate(intrinsics):
         skew = abs(matrix[0, 1] / matrix[1, 1]) * sizes[view, 0] / 2
         if skew > _SKEW_TOLERANCE:

@@ -9,6 +9,7 @@ from collections.abc import Iterator
 import numpy as np
 
 from da3jax.outputs.atomic import write_bytes
+from da3jax.outputs.cameras import view_sizes
 from da3jax.outputs.cleanup import valid_depth
 from da3jax.outputs.options import ExportOptions
 from da3jax.outputs.scene import make_scene
@@ -63,9 +64,9 @@ def write_rerun(prediction: Prediction, export_dir: pathlib.Path, options: Expor
             yield "world/points", [rerun.Points3D((scene.points - origin).astype(np.float32), colors=scene.colours)]
         if not options.show_cameras:
             return
-        height, width = prediction.depth.shape[1:]
-        valid = valid_depth(prediction, options)
-        for view, (pose, matrix) in enumerate(zip(scene.poses, scene.intrinsics, strict=True)):
+        depth = np.where(valid_depth(prediction, options), prediction.depth, 0).astype(np.float32)
+        sizes = view_sizes(prediction).tolist()
+        for view, (pose, matrix, (height, width)) in enumerate(zip(scene.poses, scene.intrinsics, sizes, strict=True)):
             camera = f"world/camera_{view}"
             yield (
                 camera,
@@ -79,8 +80,8 @@ def write_rerun(prediction: Prediction, export_dir: pathlib.Path, options: Expor
                     ),
                 ],
             )
-            yield f"{camera}/image", [rerun.Image(prediction.processed_images[view]).compress(jpeg_quality=_QUALITY)]
-            yield f"{camera}/depth", [rerun.DepthImage(np.where(valid[view], prediction.depth[view], 0).astype(np.float32), meter=1.0)]
+            yield f"{camera}/image", [rerun.Image(prediction.processed_images[view, :height, :width]).compress(jpeg_quality=_QUALITY)]
+            yield f"{camera}/depth", [rerun.DepthImage(depth[view, :height, :width], meter=1.0)]
 
     recording = rerun.RecordingStream("da3jax", send_properties=False)
     if not recording.is_enabled():

@@ -13,9 +13,6 @@ from da3jax.outputs.mp4 import encode_mp4
 from da3jax.outputs.options import ExportOptions
 from da3jax.types import Prediction
 
-_SAMPLES = 1 << 22
-"""Pixels, evenly spaced over all views, that decide the scale where there are more."""
-
 _FARTHEST = np.finfo(np.float32).max
 
 
@@ -38,7 +35,6 @@ def write_video(prediction: Prediction, export_dir: pathlib.Path, options: Expor
 def coloured_views(prediction: Prediction) -> Iterator[np.ndarray]:
     """(H, W, 3) uint8 of each view, on one scale: the 2nd to the 98th percentile of inverse depth over what is not sky."""
     sky = np.zeros(prediction.depth.shape, bool) if prediction.sky is None else prediction.sky.astype(bool)
-    step = max(1, prediction.depth.size // _SAMPLES)
-    limits = inverse_range(prediction.depth.reshape(-1)[::step][~sky.reshape(-1)[::step]])
+    limits = inverse_range(prediction.depth, ~sky)
     for depth, far in zip(prediction.depth, sky, strict=True):
         yield colour_depth(np.where(far, _FARTHEST, depth), limits)

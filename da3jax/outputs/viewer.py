@@ -12,6 +12,7 @@ from types import ModuleType
 import jax
 import numpy as np
 
+from da3jax.outputs.cameras import view_sizes
 from da3jax.outputs.options import ExportOptions
 from da3jax.outputs.scene import make_scene
 from da3jax.types import Prediction
@@ -131,9 +132,9 @@ def start(prediction: Prediction, options: ExportOptions | None = None, *, host:
         slider.on_update(lambda _: setattr(cloud, "point_size", slider.value * _POINT_SIZE * size))
         shown["points"] = cloud
     if options.show_cameras:
-        height, width = prediction.depth.shape[1:]
+        sizes = view_sizes(prediction)
         for number, (pose, matrix, image) in enumerate(zip(poses, scene.intrinsics, prediction.processed_images, strict=True)):
-            name = f"camera_{number}"
+            name, (height, width) = f"camera_{number}", sizes[number]
             across, down = width / matrix[0, 0], height / matrix[1, 1]
             shown[name] = server.scene.add_camera_frustum(
                 name,
@@ -142,7 +143,7 @@ def start(prediction: Prediction, options: ExportOptions | None = None, *, host:
                 scale=scene.camera_size,
                 thickness=_LINE * scene.camera_size,
                 color=tuple(scene.camera_colours[number].tolist()),
-                image=_thumbnail(image),
+                image=_thumbnail(image[:height, :width]),
                 format="jpeg",
                 wxyz=transforms.SO3.from_matrix(pose[:3, :3]).wxyz,
                 position=pose[:3, 3],

@@ -280,6 +280,11 @@ def test_gradients_of_aligned_poses_are_finite():
     assert_finite(slopes)
 
 
+def test_no_camera_at_all_is_refused():
+    with pytest.raises(ValueError, match=r"prediction has the shape \(0, 3, 4\); at least one camera is needed to align with"):
+        geometry.align_poses(np.zeros((0, 3, 4)), np.zeros((0, 3, 4)))
+
+
 @pytest.mark.parity
 @pytest.mark.parametrize("views", [3, 8])
 def test_without_ransac_it_is_the_official_alignment(views):

@@ -54,5 +54,22 @@ def test_all_of_them_come_back(leading, rows):
 
 def test_float64_stays_float64_and_numpy_is_taken():
     with jax.enable_x64(True):
-        assert geometry.extrinsics_from_opengl(np.float64(SIDE)).dtype == jnp.float64
-    assert geometry.extrinsics_from_opengl(np.float64(SIDE)).dtype == jnp.float32
+        assert geometry.extrinsics_from_opengl(jnp.float64(SIDE)).dtype == jnp.float64
+    assert geometry.extrinsics_from_opengl(np.float64(SIDE)).dtype == np.float64
+    assert geometry.extrinsics_from_opengl(SIDE).dtype == jnp.float32
+    assert geometry.extrinsics_from_opengl(jnp.asarray(np.float64(SIDE))).dtype == jnp.float32
+
+
+@pytest.mark.parametrize("mapped", [lambda f: f, lambda f: lambda x: jax.jit(lambda: f(x))()])
+def test_of_map_coordinates_in_float64_the_baselines_stay(mapped):
+    rotation = np.linalg.qr(np.random.default_rng(0).standard_normal((3, 3, 3)))[0]
+    rotation *= np.linalg.det(rotation)[:, None, None]
+    pose = np.concatenate([rotation, 4e6 + np.arange(9.0).reshape(3, 3, 1)], axis=-1)
+    for there, back in (
+        (geometry.opengl_from_extrinsics, geometry.extrinsics_from_opengl),
+        (geometry.camera_to_world_from_extrinsics, geometry.extrinsics_from_camera_to_world),
+        (geometry.colmap_from_extrinsics, lambda found: geometry.extrinsics_from_colmap(*found)),
+    ):
+        np.testing.assert_allclose(back(there(pose)), pose, rtol=0, atol=1e-6)
+    np.testing.assert_allclose(geometry.extrinsics_from_opengl(pose.tolist()), geometry.extrinsics_from_opengl(pose), rtol=0)
+    mapped(geometry.extrinsics_from_opengl)(pose)

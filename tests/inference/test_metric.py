@@ -174,6 +174,20 @@ def test_views_without_depth_zeros_and_predicted_sky_do_not_count():
     assert_true_scene(dataclasses.replace(da3jax.to_metres(predicted(sky=sky), depth=[depth[0], None, -depth[2]]), sky=~sky & sky))
 
 
+def test_masked_pixels_do_not_count():
+    known = sparse_depth()
+    masked = np.ma.masked_array(np.where(np.isnan(known), 77, known), np.isnan(known))
+    assert_true_scene(da3jax.to_metres(predicted(), depth=masked))
+    assert_true_scene(da3jax.to_metres(predicted(), depth=list(masked)))
+
+
+def test_the_last_row_of_extrinsics_stays():
+    extrinsics = np.concatenate([predicted().extrinsics, np.tile(np.float32([[[0, 0, 0, 1]]]), (3, 1, 1))], axis=1)
+    found = da3jax.to_metres(predicted(extrinsics=extrinsics), camera_distances=distances((0, 1)))
+    np.testing.assert_array_equal(found.extrinsics[:, 3], extrinsics[:, 3])
+    assert_true_scene(dataclasses.replace(found, extrinsics=found.extrinsics[:, :3]))
+
+
 def test_camera_distances_give_the_true_scene():
     found = da3jax.to_metres(predicted(), camera_distances=distances((0, 1), (2, 0), (1, 2)))
     assert_true_scene(found)
@@ -296,6 +310,7 @@ def test_no_marker_anywhere_is_said_with_what_would_be_right():
         ({}, {"depth": 5.0}, "depth has 0 maps for 3 views; it is one map"),
         ({}, {"camera_distances": [(0, 1, 2.0)]}, r"camera_distances is a list; it maps pairs of views \(i, j\) to the metres between"),
         ({}, {"depth": [None, np.ones(4), None]}, r"depth of view 1 is of shape \(4,\) and type float64; it is a map \(h, w\) of metres"),
+        ({}, {"depth": [[[1, 2], [3]], None, None]}, r"depth of view 0 is no array of numbers; it is a map \(h, w\) of metres"),
         ({}, {"depth": np.full((3, 4, 4), np.nan)}, "depth determines no scale: no length in it is finite and positive"),
         ({"sky": np.ones((3, HEIGHT, WIDTH), bool)}, {"depth": np.ones((3, 4, 4))}, "depth determines no scale"),
         ({}, {"depth": [None] * 3}, "depth determines no scale"),

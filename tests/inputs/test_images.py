@@ -297,7 +297,7 @@ def test_other_pictures_are_not_reduced(tmp_path):
     assert read_image(tmp_path / "a.jpg", at_least=(8, 8)).shape == (64, 96, 3)
 
 
-@pytest.mark.parametrize("at_least", [(0, 5), (5,), (5, -1)])
+@pytest.mark.parametrize("at_least", [5, (0, 5), (5,), (5, -1)])
 def test_a_size_that_is_none_is_refused(at_least):
     with pytest.raises(ValueError, match=rf"at_least is {re.escape(str(at_least))}; it is a height and a width in pixels, at least 1"):
         read_image(_RGB, at_least=at_least)

@@ -89,6 +89,16 @@ def test_views_may_share_one_scale(prediction, tmp_path):
     assert np.abs(shared[:, 32:] - own[1][:, 32:]).mean() > 20
 
 
+def test_the_scale_of_many_pixels_is_that_of_some_and_of_a_mask_that_of_its_pixels(monkeypatch):
+    depth = np.random.default_rng(0).uniform(1, 9, (4, 100, 100))
+    exact = np.percentile(1 / depth, (2, 98))
+    np.testing.assert_allclose(inverse_range(depth), exact)
+    np.testing.assert_allclose(inverse_range(depth, depth > 5), np.percentile(1 / depth[depth > 5], (2, 98)))
+    monkeypatch.setattr("da3jax.outputs.depth_vis._SAMPLES", 10_000)
+    assert inverse_range(depth) != tuple(exact)
+    np.testing.assert_allclose(inverse_range(depth), exact, rtol=0.05)
+
+
 def test_a_scene_without_depth_has_an_empty_scale(prediction, tmp_path):
     empty = dataclasses.replace(prediction, depth=np.zeros_like(prediction.depth))
     assert inverse_range(empty.depth) == (0, 0)

@@ -135,6 +135,9 @@ def test_independent_images_have_a_file_each(with_gaussians, tmp_path, caplog):
     assert only.name == "0001.ply"
     assert "gs_ply/0000.ply is left out: no Gaussian of image 0 is left" in caplog.text
     assert not (tmp_path / "one" / "gs_ply" / "0000.ply").exists()
+    assert "earlier export" not in caplog.text
+    export(alone, "gs_ply", tmp_path / "both", **ALL)
+    assert "no Gaussian of image 0 is left; what lies there is of an earlier export" in caplog.text
 
 
 def test_no_gaussian_at_all_is_refused(with_gaussians, prediction, tmp_path):

@@ -23,6 +23,12 @@ def test_cameras_are_those_of_the_pictures_at_their_own_size(scene):
     np.testing.assert_allclose(cameras.translations, scene.extrinsics[:, :, 3], atol=1e-6)
 
 
+def test_cameras_of_half_precision_are_taken(scene):
+    names = ("intrinsics", "extrinsics", "from_image")
+    half = dataclasses.replace(scene.prediction, **{name: getattr(scene.prediction, name).astype(np.float16) for name in names})
+    np.testing.assert_allclose(original_cameras(half, "it").intrinsics, scene.intrinsics, rtol=5e-3, atol=0.5)
+
+
 @pytest.mark.parametrize("missing", ["from_image", "image_sizes"])
 def test_without_a_way_back_the_processed_images_are_the_pictures(scene, missing):
     cameras = original_cameras(dataclasses.replace(scene.prediction, **{missing: None}), "it")

@@ -65,6 +65,17 @@ def test_cameras_pictures_and_depth_are_as_predicted(prediction, recording):
         assert found[f"{camera}/depth", "DepthImage:meter"] == [1]
 
 
+def test_pictures_of_several_sizes_are_not_padded(prediction, recording):
+    sizes = np.array([[20, 18], [12, 30]])
+    found = recording(dataclasses.replace(prediction, from_image=np.tile(np.eye(3), (2, 1, 1)), image_sizes=sizes))
+    for view, (height, width) in enumerate(sizes):
+        camera = f"/world/camera_{view}"
+        assert found[camera, "Pinhole:resolution"] == [[width, height]]
+        assert Image.open(io.BytesIO(bytes(found[f"{camera}/image", "EncodedImage:blob"][0]))).size == (width, height)
+        depth = np.frombuffer(bytes(found[f"{camera}/depth", "DepthImage:buffer"][0]), np.float32).reshape(height, width)
+        np.testing.assert_array_equal(depth, prediction.depth[view, :height, :width])
+
+
 def test_far_from_the_origin_the_world_is_moved_and_not_rounded(prediction, recording):
     moved = prediction.extrinsics.astype(np.float64)
     moved[:, :, 3] -= moved[:, :, :3] @ np.array([4e5, 5e6, 100.0])

@@ -70,7 +70,7 @@ def test_constant_depth_has_the_middle_colour_and_no_depth_is_grey(ramp):
 
 def test_the_scale_of_many_pixels_is_that_of_evenly_spaced_ones(ramp, monkeypatch):
     exact = coloured(ramp).astype(int)
-    monkeypatch.setattr("da3jax.outputs.video._SAMPLES", 300)
+    monkeypatch.setattr("da3jax.outputs.depth_vis._SAMPLES", 300)
     assert np.abs(coloured(ramp) - exact).max() <= 12
 
 

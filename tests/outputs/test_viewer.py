@@ -100,6 +100,15 @@ def test_frusta_stand_where_the_cameras_do_and_open_as_far(prediction, started):
         assert frustum.aspect == pytest.approx((30 / matrix[0, 0]) / (20 / matrix[1, 1]))
 
 
+def test_frusta_of_photographs_of_several_sizes_are_those_of_their_own(prediction, started):
+    sizes = np.array([[20, 18], [12, 30]])
+    _, shown = started(dataclasses.replace(prediction, from_image=np.tile(np.eye(3), (2, 1, 1)), image_sizes=sizes))
+    for number, ((height, width), matrix) in enumerate(zip(sizes, prediction.intrinsics, strict=True)):
+        frustum = shown[f"camera_{number}"]
+        assert np.tan(frustum.fov / 2) == pytest.approx(height / 2 / matrix[1, 1])
+        assert frustum.aspect == pytest.approx((width / matrix[0, 0]) / (height / matrix[1, 1]))
+
+
 def test_cameras_can_be_left_out_and_far_worlds_are_brought_near(prediction, started):
     moved = prediction.extrinsics.astype(np.float64)
     moved[:, :, 3] -= moved[:, :, :3] @ np.array([4e5, 5e6, 100.0])
