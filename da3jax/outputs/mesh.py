@@ -39,7 +39,7 @@ def write_mesh(prediction: Prediction, export_dir: pathlib.Path, options: Export
         raise ValueError(
             "mesh.glb would be empty: no surface is found in the volume, with mesh_voxel_size "
             f"{options.mesh_voxel_size or 'left to the depths'}, mesh_edge_threshold {options.mesh_edge_threshold} and mesh_max_faces "
-            f"{options.mesh_max_faces}; smaller voxels find more, as does the method grid"
+            f"{options.mesh_max_faces}; where depth is kept, smaller voxels find more, as does mesh_method grid"
         )
     if not surfaces:
         raise ValueError(

@@ -64,10 +64,9 @@ def write_rerun(prediction: Prediction, export_dir: pathlib.Path, options: Expor
             yield "world/points", [rerun.Points3D((scene.points - origin).astype(np.float32), colors=scene.colours)]
         if not options.show_cameras:
             return
-        depth = np.where(valid_depth(prediction, options), prediction.depth, 0).astype(np.float32)
-        sizes = view_sizes(prediction).tolist()
+        valid, sizes = valid_depth(prediction, options), view_sizes(prediction).tolist()
         for view, (pose, matrix, (height, width)) in enumerate(zip(scene.poses, scene.intrinsics, sizes, strict=True)):
-            camera = f"world/camera_{view}"
+            camera, seen = f"world/camera_{view}", np.s_[view, :height, :width]
             yield (
                 camera,
                 [
@@ -80,8 +79,8 @@ def write_rerun(prediction: Prediction, export_dir: pathlib.Path, options: Expor
                     ),
                 ],
             )
-            yield f"{camera}/image", [rerun.Image(prediction.processed_images[view, :height, :width]).compress(jpeg_quality=_QUALITY)]
-            yield f"{camera}/depth", [rerun.DepthImage(depth[view, :height, :width], meter=1.0)]
+            yield f"{camera}/image", [rerun.Image(prediction.processed_images[seen]).compress(jpeg_quality=_QUALITY)]
+            yield f"{camera}/depth", [rerun.DepthImage(np.where(valid[seen], prediction.depth[seen], 0).astype(np.float32), meter=1.0)]
 
     recording = rerun.RecordingStream("da3jax", send_properties=False)
     if not recording.is_enabled():
