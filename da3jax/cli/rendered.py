@@ -26,7 +26,6 @@ def run_on_a_rendered_scene(options: RunOptions) -> None:
     """
     import jax
 
-    from da3jax.outputs import check_formats, check_placed
     from da3jax.parallel.processes import all_or_none
     from da3jax.training.scenes import sample_views
 
@@ -34,9 +33,7 @@ def run_on_a_rendered_scene(options: RunOptions) -> None:
         raise ValueError("--aruco-size goes with photographs of printed markers, and the rendered scene has none; name an INPUT")
     progress = join(options)
     all_or_none(lambda: check_export(options))
-    model = load_for(progress, options)
-    given = {"independent": options.independent, "use_ray_pose": options.use_ray_pose}
-    check_placed(check_formats(options.export_format), VIEWS, model.config, **given)
+    model = load_for(progress, options, VIEWS)
     shorter = options.resolution["process_res_method"].startswith("lower")
     height, width = picture_size(options.resolution["process_res"] or model.config.process_res, shorter=shorter)
     with progress.step(f"render {VIEWS} views of {width} × {height}"):

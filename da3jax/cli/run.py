@@ -59,10 +59,19 @@ def load(
         return all_or_none(lambda: DepthAnything3.from_pretrained(folder, metric_model=metric, dtype=dtype, devices=devices))
 
 
-def load_for(progress: Progress, options: RunOptions) -> DepthAnything3:
-    """`load` with what the options say."""
+def load_for(progress: Progress, options: RunOptions, views: int, *, intrinsics: bool = False) -> DepthAnything3:
+    """`load` with what the options say, for so many views, of which intrinsics may be known.
+
+    Raises:
+        ValueError: also where a format needs cameras that the network will not have.
+    """
+    from da3jax.outputs import check_formats, check_placed
+
     names = (options.model_dir, options.metric_model)
-    return load(progress, *names, revision=options.revision, dtype=options.dtype, devices=options.devices)
+    model = load(progress, *names, revision=options.revision, dtype=options.dtype, devices=options.devices)
+    how = {"independent": options.independent, "use_ray_pose": options.use_ray_pose, "intrinsics": intrinsics}
+    check_placed(check_formats(options.export_format), views, model.config, **how)
+    return model
 
 
 def check_export(options: RunOptions, images: Sequence[ImageLike] = ()) -> None:
@@ -124,7 +133,6 @@ def run(
     from da3jax import to_metres
     from da3jax.inference.own_views import check_same_images
     from da3jax.inputs.aruco import check_markers
-    from da3jax.outputs import check_formats, check_placed
     from da3jax.parallel.processes import all_or_none
 
     progress = join(options)
@@ -138,9 +146,7 @@ def run(
             raise ValueError("--aruco-size gives a scene its scale, and --independent images have one each; leave one of the two out")
         with progress.step("look for markers"):  # before the network takes its time
             all_or_none(lambda: jax.process_index() > 0 or check_markers(images, options.aruco_dictionary))
-    model = load_for(progress, options)
-    formats, given = check_formats(options.export_format), {"use_ray_pose": options.use_ray_pose, "intrinsics": intrinsics is not None}
-    check_placed(formats, len(images), model.config, independent=options.independent, **given)
+    model = load_for(progress, options, len(images), intrinsics=intrinsics is not None)
     cameras = {"extrinsics": extrinsics, "intrinsics": intrinsics, "align_to_input_ext_scale": align_to_input_ext_scale}
     prediction = infer(progress, model, images, options, **cameras)
     if jax.process_index() > 0:
