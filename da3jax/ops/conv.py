@@ -44,22 +44,24 @@ def _backward(kept: tuple, gradient: jax.Array) -> tuple[jax.Array, jax.Array]:
 
 
 def _of_kernel(x: jax.Array, gradient: jax.Array) -> jax.Array:
-    """The kernel's gradient, summed over blocks of rows: one product of a block's gradient with all nine shifts of its inputs."""
+    """The kernel's gradient, summed over blocks of rows or images: a block's gradient times all nine shifts of its inputs."""
     (images, height, width, inputs), outputs = x.shape, gradient.shape[-1]
-    rows = min(height, max(1, BLOCK // (width * (9 * inputs + outputs))))
-    blocks = -(-height // rows)
-    below = blocks * rows - height
-    x = jnp.pad(x, ((0, 0), (1, 1 + below), (1, 1), (0, 0)))
-    gradient = jnp.pad(gradient, ((0, 0), (0, below), (0, 0), (0, 0)))
+    rows = BLOCK // (width * (9 * inputs + outputs))
+    group, rows = min(images, max(1, rows // height)), min(height, max(1, rows))
+    across, down = -(-images // group), -(-height // rows)
+    more, below = across * group - images, down * rows - height
+    x = jnp.pad(x, ((0, more), (1, 1 + below), (1, 1), (0, 0)))
+    gradient = jnp.pad(gradient, ((0, more), (0, below), (0, 0), (0, 0)))
 
     def add(total: jax.Array, k: jax.Array) -> tuple[jax.Array, None]:
-        start = (k // blocks, k % blocks * rows, 0, 0)
-        part = lax.dynamic_slice(x, start, (1, rows + 2, *x.shape[2:]))
-        shifts = [part[0, i : i + rows, j : j + width] for i in range(3) for j in range(3)]
-        inner = lax.dynamic_slice(gradient, start, (1, rows, width, outputs))
+        start = (k // down * group, k % down * rows, 0, 0)
+        part = lax.dynamic_slice(x, start, (group, rows + 2, *x.shape[2:]))
+        shifts = [part[:, i : i + rows, j : j + width] for i in range(3) for j in range(3)]
+        inner = lax.dynamic_slice(gradient, start, (group, rows, width, outputs))
         return total + product("po,pi->oi", inner.reshape(-1, outputs), jnp.concatenate(shifts, axis=-1).reshape(-1, 9 * inputs)), None
 
-    total, _ = lax.scan(add, jnp.zeros((outputs, 9 * inputs), jnp.float32), jnp.arange(images * blocks))
+    total = jnp.zeros((outputs, 9 * inputs), jnp.float32)
+    total, _ = add(total, 0) if across * down == 1 else lax.scan(add, total, jnp.arange(across * down))
     return total.reshape(outputs, 3, 3, inputs).transpose(1, 2, 3, 0).astype(x.dtype)
 
 
