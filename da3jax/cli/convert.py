@@ -23,11 +23,10 @@ def command(
     revision: Revision = None,
 ) -> None:
     """Released weights to a JAX checkpoint, and back."""
-    from da3jax.outputs import check_writable
+    from da3jax.outputs import check_writable, nearest_folder
     from da3jax.weights import convert
 
-    parents = out_dir.absolute().parents
-    check_writable(out_dir if out_dir.is_dir() else next(folder for folder in parents if folder.exists()), "the folder to write to,")
+    check_writable(nearest_folder(out_dir if out_dir.is_dir() else out_dir.parent), "the folder to write to,")
     progress = Progress()
     with progress.timed(f"convert {source}"):
         written = convert(source, out_dir, to=to, dtype=dtype, revision=revision, progress=progress.is_terminal)

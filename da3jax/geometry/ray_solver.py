@@ -115,8 +115,8 @@ def cameras_from_rays(
     Raises:
         ValueError: shapes that do not fit, or an unknown option.
     """
-    if ray.ndim < 3 or ray.shape[-1] != 6 or 0 in ray.shape:
-        raise ValueError(f"ray has shape {ray.shape}; it is (..., height, width, 6), and none of them is 0")
+    if ray.ndim < 3 or ray.shape[-1] != 6 or 0 in ray.shape[-3:]:
+        raise ValueError(f"ray has shape {ray.shape}; it is (..., height, width, 6), with at least one ray")
     if ray_conf is not None and ray_conf.shape != ray.shape[:-1]:
         raise ValueError(f"ray_conf has shape {ray_conf.shape}; for this ray map it is {ray.shape[:-1]}")
     if principal_point not in PRINCIPAL_POINTS:

@@ -14,7 +14,7 @@ from flax.traverse_util import flatten_dict, unflatten_dict
 from da3jax.config import REF_VIEW_STRATEGIES, Config
 from da3jax.inference.plan import check_size
 from da3jax.models import compute_dtype, forward, init_params
-from da3jax.outputs.atomic import atomic, check_writable
+from da3jax.outputs.atomic import atomic, check_writable, nearest_folder
 from da3jax.types import Params
 
 PLATFORMS = ("cpu", "cuda", "tpu")
@@ -94,7 +94,7 @@ def write_exported(
     for path in paths:
         if path.exists():
             raise FileExistsError(f"{path} is there already; name another folder, or move it away")
-    check_writable(folder)
+    check_writable(nearest_folder(folder))
     program = export_forward(config, height, width, **options).serialize()
     with atomic(paths[0]) as program_temp, atomic(paths[1]) as params_temp:
         program_temp.write_bytes(program)

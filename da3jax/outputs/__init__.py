@@ -10,7 +10,7 @@ import jax
 import numpy as np
 
 from da3jax.config import Config
-from da3jax.outputs.atomic import check_writable
+from da3jax.outputs.atomic import check_writable, nearest_folder
 from da3jax.outputs.colmap import check_colmap, write_colmap
 from da3jax.outputs.depth_png16 import write_depth_png16
 from da3jax.outputs.depth_vis import write_depth_vis
@@ -40,6 +40,7 @@ __all__ = [
     "export",
     "export_each",
     "export_options",
+    "nearest_folder",
     "view",
 ]
 

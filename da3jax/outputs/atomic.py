@@ -58,6 +58,12 @@ def check_writable(folder: str | pathlib.Path, name: str = "the export folder") 
         raise OSError(f"{name} {folder} cannot be written: {error.strerror or error}") from error
 
 
+def nearest_folder(path: str | pathlib.Path) -> pathlib.Path:
+    """What is there of a path that is to be created: itself, or the nearest of its parents that exists."""
+    path = pathlib.Path(path).absolute()
+    return next(place for place in (path, *path.parents) if place.exists())
+
+
 @contextlib.contextmanager
 def together() -> Iterator[Callable[[pathlib.Path, bytes], None]]:
     """Yields what writes one of several files that belong together: all of them appear when the block ends well, and none when it does not.

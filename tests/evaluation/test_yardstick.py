@@ -43,7 +43,8 @@ def test_the_pair_is_the_same_pictures_whatever_the_number_of_views():
     batch = Batch(np.zeros((*depth.shape, 3), np.float32), Targets(depth, depth > 1.1, extrinsics, np.ones((3, 8, 3, 3), np.float32)))
 
     def blurred(batch):  # of the pair what it says depends on nothing but the pair
-        cameras = batch.targets.extrinsics + np.float32(0.1)
+        cameras = np.array(batch.targets.extrinsics)
+        cameras[..., 3] **= 3
         return {"depth": np.sqrt(batch.targets.depth), "head": cameras, "rays": cameras}
 
     found = [yardstick.measure(blurred, [batch], views) for views in yardstick.CHOSEN]

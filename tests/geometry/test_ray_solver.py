@@ -329,7 +329,7 @@ def test_confidence_counts():
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ({"ray": np.zeros((1, 0, 5, 6))}, r"ray has shape \(1, 0, 5, 6\); it is .*, and none of them is 0"),
+        ({"ray": np.zeros((1, 0, 5, 6))}, r"ray has shape \(1, 0, 5, 6\); it is .*, with at least one ray"),
         ({"ray": np.zeros((4, 5))}, r"ray has shape \(4, 5\); it is \(..., height, width, 6\)"),
         ({"ray_conf": np.zeros((1, 4, 5))}, r"ray_conf has shape \(1, 4, 5\); for this ray map it is \(1, 4, 6\)"),
         ({"principal_point": "center"}, "principal_point 'center' is unknown; it is one of free, shared, centred"),

@@ -96,7 +96,7 @@ def test_what_cannot_be_exported_is_a_sentence_and_leaves_nothing(tmp_path, opti
 def test_a_folder_that_is_a_file_is_a_sentence(tmp_path):
     (tmp_path / "exported").write_bytes(b"mine")
     model = da3jax.DepthAnything3(params_of(ANYVIEW), ANYVIEW)
-    with pytest.raises(OSError, match=r"cannot be written into the folder .*exported"):
+    with pytest.raises(OSError, match=r"the export folder .*exported is a file, or lies below one"):
         model.export(tmp_path / "exported", HEIGHT, WIDTH, outputs=("cameras",))
     assert (tmp_path / "exported").read_bytes() == b"mine"
 
