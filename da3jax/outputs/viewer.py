@@ -52,9 +52,9 @@ def view(
     """
     server, _ = start(prediction, options, host=host, port=port)
     try:
-        if ready is not None:
-            ready(f"http://{_address(host)}:{server.get_port()}")
         with contextlib.suppress(KeyboardInterrupt):
+            if ready is not None:
+                ready(f"http://{_address(host)}:{server.get_port()}")
             threading.Event().wait()
     finally:
         stop(server)

@@ -136,6 +136,15 @@ def test_it_runs_until_it_is_interrupted(prediction):
         urllib.request.urlopen(address)
 
 
+def test_an_interruption_as_early_as_the_address_is_told_ends_it_too(prediction):
+    pytest.importorskip("viser")
+
+    def interrupted(address):
+        raise KeyboardInterrupt
+
+    view(prediction, ALL, port=0, ready=interrupted)
+
+
 def test_an_address_of_another_machine_is_refused(prediction):
     with pytest.raises(OSError, match=r"nothing can listen at 203\.0\.113\.1 here \(.*\); the host is an address of this machine, such as"):
         view(prediction, host="203.0.113.1")
