@@ -7,7 +7,7 @@ from typing import Literal
 
 import numpy as np
 
-from da3jax.geometry import relative_rounding
+from da3jax.geometry import relative_rounding, rotation_defect
 from da3jax.schema import one_of
 
 NO_ROTATION = 0.03
@@ -87,7 +87,7 @@ def pose_errors(predicted: np.ndarray, truth: np.ndarray) -> np.ndarray:
         raise ValueError(f"pose errors are of pairs of views; give at least two views, not {len(truth)}")
     if not np.isfinite(truth[:, :3]).all():
         raise ValueError("truth has a pose that is not finite; leave that view out of both predicted and truth")
-    worst = int(np.argmax(off := _off(truth)))
+    worst = int(np.argmax(off := rotation_defect(truth[:, :3, :3])))
     if off[worst] > NO_ROTATION:
         raise ValueError(
             f"truth has no rotation in view {worst}, R Rᵀ is off by {off[worst]:.2g}; of a similarity, divide the rows by their scale"
@@ -130,17 +130,12 @@ def pose_auc(errors: np.ndarray, thresholds: Sequence[int] = (3, 5, 15, 30)) -> 
     return {int(k): float(100 * np.cumsum(np.histogram(counted, np.arange(k + 1))[0]).mean() / errors.size) for k in thresholds}
 
 
-def _off(poses: np.ndarray) -> np.ndarray:
-    """(S,) by how much R Rᵀ differs from the identity."""
-    rotation = poses[:, :3, :3].astype(np.float64)
-    return np.abs(rotation @ rotation.swapaxes(1, 2) - np.eye(3)).max((1, 2))
-
-
 def _relative(poses: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Rotations (P, 3, 3) and translations (P, 3) of E_i⁻¹ E_j in the first camera's frame, and (P,) whether the translation is zero."""
     rotation, translation = np.split(poses[:, :3].astype(np.float64), [3], axis=2)
     # before the change of world, which is where rounding comes from
-    tiny = relative_rounding(poses[_off(poses) <= NO_ROTATION]) * np.abs(translation).max(initial=0, where=np.isfinite(translation))
+    rounding = relative_rounding(poses[rotation_defect(poses[:, :3, :3]) <= NO_ROTATION])
+    tiny = rounding * np.abs(translation).max(initial=0, where=np.isfinite(translation))
     rotation = rotation @ rotation[0].T
     translation = translation - rotation @ translation[0]
     i, j = np.triu_indices(len(poses), 1)

@@ -40,7 +40,7 @@ from da3jax.geometry.pose_normalization import normalize_poses
 from da3jax.geometry.procrustes import project_to_rotation
 from da3jax.geometry.ray_solver import Solution, cameras_from_rays
 from da3jax.geometry.rays import points_from_rays, rays_from_cameras, resample_rays
-from da3jax.geometry.rigid import compose_rigid, invert_rigid, relative_rounding, to_homogeneous, transform_points
+from da3jax.geometry.rigid import compose_rigid, invert_rigid, relative_rounding, rotation_defect, to_homogeneous, transform_points
 from da3jax.geometry.rotations import (
     axis_angle_from_rotation,
     matrix_from_quaternion,
@@ -96,6 +96,7 @@ __all__ = [
     "rotate_harmonics",
     "rotation_angle",
     "rotation_between",
+    "rotation_defect",
     "rotation_from_axis_angle",
     "scale_from_lengths",
     "to_homogeneous",

@@ -36,6 +36,16 @@ def transform_points(transform: jax.Array, points: jax.Array) -> jax.Array:
     return moved.reshape(*moved.shape[:-2], *points.shape[lead:])
 
 
+def rotation_defect(matrix: np.ndarray) -> np.ndarray:
+    """How far matrices (..., 3, 3) are from rotations or reflections: the largest entry (...) of |R Rᵀ − I|, float64, in NumPy on the host.
+
+    NaN where a matrix is not finite.
+    """
+    matrix = matrix.astype(np.float64)
+    with np.errstate(invalid="ignore", over="ignore"):
+        return np.abs(matrix @ matrix.swapaxes(-1, -2) - np.eye(3)).max((-2, -1))
+
+
 def relative_rounding(transforms: np.ndarray) -> float:
     """How far cameras in one place may lie apart by rounding alone, over the largest translation: a number without a unit.
 
@@ -43,9 +53,7 @@ def relative_rounding(transforms: np.ndarray) -> float:
     quite ones: numbers may have been rounded before they became float64. Transforms that are not finite do not count. Both factors leave
     room for a product of two transforms.
     """
-    rotation = transforms[..., :3, :3].astype(np.float64)
-    with np.errstate(invalid="ignore", over="ignore"):
-        off = np.abs(rotation @ rotation.swapaxes(-1, -2) - np.eye(3))
+    off = rotation_defect(transforms[..., :3, :3])
     exact = transforms.dtype if transforms.dtype.kind == "f" else np.float64
     return float(max(16 * np.finfo(exact).eps, 4 * off.max(initial=0, where=np.isfinite(off))))
 

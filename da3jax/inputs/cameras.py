@@ -9,6 +9,7 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 
+from da3jax.geometry import rotation_defect
 from da3jax.types import Array
 
 Matrices = Sequence[Array | None] | Array | None
@@ -99,9 +100,9 @@ def _check_pose(matrix: np.ndarray, where: str) -> None:
     if len(matrix) == 4:
         _check_last_row(matrix, where)
     rotation = matrix[:, :3][:3]
-    deviation = _deviation(rotation)
+    deviation = rotation_defect(rotation)
     scale = np.cbrt(abs(np.linalg.det(rotation)))
-    if deviation > RIGID_TOLERANCE and scale > 0 and _deviation(rotation / scale) <= min(RIGID_TOLERANCE, deviation / 10):
+    if deviation > RIGID_TOLERANCE and scale > 0 and rotation_defect(rotation / scale) <= min(RIGID_TOLERANCE, deviation / 10):
         raise ValueError(
             f"{where} are scaled: their rotation part is {scale:.6g} times a rotation; extrinsics have no scale, "
             f"so their first three rows should be divided by it"
@@ -140,8 +141,3 @@ def _check_last_row(matrix: np.ndarray, where: str) -> None:
     hint = ": the matrix looks transposed" if transposed else ""
     row, right = (" ".join(f"{value:g}" for value in values) for values in (matrix[-1], expected))
     raise ValueError(f"{where} end in a row of {row}, which should be {right}{hint}")
-
-
-def _deviation(rotation: np.ndarray) -> float:
-    """The largest entry of R Rᵀ − I."""
-    return float(np.abs(rotation @ rotation.T - np.eye(3)).max())

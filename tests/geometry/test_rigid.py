@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from da3jax.geometry import compose_rigid, invert_rigid, relative_rounding, to_homogeneous, transform_points
+from da3jax.geometry import compose_rigid, invert_rigid, relative_rounding, rotation_defect, to_homogeneous, transform_points
 
 
 def transforms(*leading, rows=4):
@@ -71,6 +71,13 @@ def test_an_axis_of_length_one_counts_for_all():
 @pytest.mark.parametrize("rows", [3, 4])
 def test_homogeneous_matrices_end_in_0_0_0_1(rows):
     np.testing.assert_array_equal(to_homogeneous(np.float32(transforms(2, 3, rows=rows))), np.float32(transforms(2, 3)))
+
+
+def test_the_defect_of_a_rotation_is_that_of_its_products():
+    rotation = transforms(2, 3)[..., :3, :3]
+    assert rotation_defect(rotation).max() < 1e-14
+    np.testing.assert_allclose(rotation_defect(1.05 * rotation), np.full((2, 3), 1.05**2 - 1))
+    np.testing.assert_array_equal(rotation_defect(np.full((3, 3), np.nan)), np.nan)
 
 
 def test_rounding_is_told_by_the_type_and_by_rotations_that_are_not_quite_ones():
