@@ -38,6 +38,14 @@ def _check_kind(path: pathlib.Path) -> None:
     kind(path)
 
 
+def _say_what_means_nothing(context: typer.Context, found: str, progress: Progress, what: str) -> None:
+    """Names the options that were given and are for other kinds of input than was found."""
+    for option, kinds in _MEANT_FOR.items():
+        source = context.get_parameter_source(option)
+        if source is not None and source.name == "COMMANDLINE" and found not in kinds:
+            progress.say(f"--{option.replace('_', '-')} has no effect on {what}: it is for {' and '.join(kinds)}")
+
+
 @with_run_options
 def command(
     context: typer.Context,
@@ -64,16 +72,11 @@ def command(
     from da3jax.inputs.detect import kind
 
     found = kind(path) if path else "rendered"
-    for option, kinds in _MEANT_FOR.items():
-        given = context.get_parameter_source(option)
-        if given and given.name == "COMMANDLINE" and found not in kinds:
-            what = f"{path}, which counts as {found}" if path else "a rendered scene"
-            sentence = f"--{option.replace('_', '-')} has no effect on {what}: it is for {' and '.join(kinds)}"
-            Progress(quiet=options.quiet).say(sentence)
+    what = f"{path}, which counts as {found}" if path else "a rendered scene"
+    _say_what_means_nothing(context, found, Progress(quiet=options.quiet), what)
     if path is None:
         run_on_a_rendered_scene(options)
-        return
-    if found == "image":
+    elif found == "image":
         run([path], options)
     elif found == "images":
         from da3jax.inputs import list_images

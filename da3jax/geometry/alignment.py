@@ -85,6 +85,9 @@ def align_poses(
     Where the centres lie on a line or in one place (to `tolerance`, see `umeyama`), the rotation is the mean one between the cameras
     themselves, so that one camera is enough for it; the scale is still the centres', if they are not in one place.
     The mask (..., N) says which views count; the others may be NaN.
+
+    Raises:
+        ValueError: there is not one camera.
     """
     prediction, reference = jnp.asarray(prediction), jnp.asarray(reference)
     if 0 in prediction.shape[-3:]:

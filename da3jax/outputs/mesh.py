@@ -35,17 +35,14 @@ def write_mesh(prediction: Prediction, export_dir: pathlib.Path, options: Export
     intrinsics, extrinsics = known_or_assumed_cameras(prediction, keep, "mesh.glb")
     make = {"grid": grid_mesh, "tsdf": tsdf_mesh}[options.mesh_method]
     surfaces = make(prediction, keep, intrinsics, extrinsics, options)
-    if not surfaces and options.mesh_method == "tsdf":
-        raise ValueError(
-            "mesh.glb would be empty: no surface is found in the volume, with mesh_voxel_size "
-            f"{options.mesh_voxel_size or 'left to the depths'}, mesh_edge_threshold {options.mesh_edge_threshold} and mesh_max_faces "
-            f"{options.mesh_max_faces}; where depth is kept, smaller voxels find more, as does mesh_method grid"
-        )
     if not surfaces:
-        raise ValueError(
-            "mesh.glb would be empty: nowhere do three neighbouring pixels have a depth that is kept and no depth edge between them, with "
-            f"mesh_edge_threshold {options.mesh_edge_threshold} and mesh_max_faces {options.mesh_max_faces}"
-        )
+        limits = f"mesh_edge_threshold {options.mesh_edge_threshold} and mesh_max_faces {options.mesh_max_faces}"
+        why = {
+            "grid": f"nowhere do three neighbouring pixels have a depth that is kept and no depth edge between them, with {limits}",
+            "tsdf": f"no surface is found, with {limits} and mesh_voxel_size {options.mesh_voxel_size or 'left to the depths'}; where "
+            "depth is kept, smaller voxels find more, as does mesh_method grid",
+        }
+        raise ValueError(f"mesh.glb would be empty: {why[options.mesh_method]}")
 
     files = {
         export_dir / "mesh.glb": _glb(surfaces, extrinsics),

@@ -232,7 +232,7 @@ def test_a_volume_of_nothing_is_refused(prediction, tmp_path):
     for changes in ({"depth": np.full((2, 20, 30), NAN, np.float32)}, {"sky": np.ones((2, 20, 30), bool)}):
         with pytest.raises(ValueError, match=r"^mesh.glb would be empty: no surface .* mesh_voxel_size left to the depths"):
             export(dataclasses.replace(prediction, **changes), "mesh", tmp_path, mesh_method="tsdf")
-    with pytest.raises(ValueError, match=r"mesh_voxel_size 100.0,"):
+    with pytest.raises(ValueError, match=r"mesh_voxel_size 100.0; where depth is kept"):
         export(prediction, "mesh", tmp_path, mesh_method="tsdf", mesh_voxel_size=100.0)
     assert list(tmp_path.iterdir()) == []
 
