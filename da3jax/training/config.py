@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+import os
 import pathlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -14,8 +16,16 @@ from da3jax.config import ModelConfig, NestedConfig, load_config
 from da3jax.models.network import DTYPES
 from da3jax.schema import at_least, from_dict, merge, one_of, parse_yaml, read_yaml, to_dict
 from da3jax.training.data import DataConfig
-from da3jax.training.losses import LOSSES, LossConfig
+from da3jax.training.losses import LOSSES, LossConfig, outputs_of, outputs_of_term
 from da3jax.training.optimizer import OptimizerConfig
+
+NO_PART_OF_THE_RESULT = (
+    "folder", "remat", "stack_layers", "mesh", "validation", "log_every", "checkpoint_every", "keep_last", "keep_best", "tensorboard",
+    "data.workers",
+)  # fmt: skip
+"""Keys on which the weights do not depend, but for rounding."""
+
+_FIRST_LINE = "# The configuration of a run, which writes it anew whenever it goes on."
 
 
 @dataclass(frozen=True)
@@ -35,6 +45,7 @@ class ValidationConfig:
     """What is looked at now and then, and never trained on."""
 
     data: DataConfig
+    """Without its `augment`."""
     batches: int = 8
     every: int = 1000
     """Steps."""
@@ -44,6 +55,7 @@ class ValidationConfig:
     def __post_init__(self):
         for name in ("batches", "every"):
             at_least(f"validation.{name}", getattr(self, name), 1)
+        _check_seed("validation.seed", self.seed)
 
 
 @dataclass(frozen=True)
@@ -85,12 +97,31 @@ class TrainConfig:
         at_least("keep_best", self.keep_best, 0)
         if self.dtype is not None:
             one_of("dtype", self.dtype, DTYPES)
+        _check_seed("seed", self.seed)
+        for name in ("folder", "start_from", "teacher"):
+            if (value := getattr(self, name)) is not None:
+                object.__setattr__(self, name, os.path.expanduser(value))  # noqa: PTH111  (leaves hub ids alone)
         if not self.folder:
             raise ValueError("folder is empty; it is the folder that the run writes to")
+        self._check_losses()
         if not self.data.labelled:
             self._check_unlabelled()
         if self.validation is not None and not self.validation.data.labelled:
             raise ValueError("validation.data has a source that is not labelled; errors are measured against labels")
+
+    def _check_losses(self):
+        if self.losses.weights.objects:
+            raise ValueError(
+                f"losses.weights.objects is {self.losses.weights.objects}, and no network of this version predicts objects; it is 0"
+            )
+        weights, gives = dataclasses.asdict(self.losses.weights), set(self.model.outputs)
+        for name, weight in weights.items():
+            if weight and (lacking := set(outputs_of_term(name)) - gives):
+                fitting = [preset for preset, of in LOSSES.items() if gives.issuperset(outputs_of(of.weights)) and not of.weights.objects]
+                raise ValueError(
+                    f"losses.weights.{name} is {weight}, and {self.model.name} has no output {', '.join(sorted(lacking))} to learn it; "
+                    f"it is 0, or losses the preset {' or '.join(fitting)}"
+                )
         depth = self.model.backbone.depth
         if any(block >= depth for block in self.losses.feature_layers):
             raise ValueError(
@@ -106,10 +137,6 @@ class TrainConfig:
                 raise ValueError(
                     f"losses.weights.{name} looks into the blocks, and stack_layers hides them in a loop; one of the two is off"
                 )
-        if self.losses.weights.objects:
-            raise ValueError(
-                f"losses.weights.objects is {self.losses.weights.objects}, and no network of this version predicts objects; it is 0"
-            )
 
     def _check_unlabelled(self):
         losses, views = self.losses, list(self.data.views)
@@ -121,6 +148,11 @@ class TrainConfig:
         ):
             if not fits:
                 raise ValueError(f"{name} is {value} with images that are not labelled; it is {wanted}")
+
+
+def _check_seed(name: str, seed: int) -> None:
+    if not 0 <= seed < 2**63:
+        raise ValueError(f"{name} is {seed}; it is from 0 to 2⁶³ − 1")
 
 
 def load_train_config(
@@ -180,13 +212,18 @@ def _find(source: str | pathlib.Path) -> pathlib.Path:
 
 def save_train_config(config: TrainConfig, path: pathlib.Path) -> None:
     """Writes what `load_train_config` reads."""
-    path.write_text(yaml.safe_dump(to_dict(config), sort_keys=False))
+    path.write_text(f"{_FIRST_LINE}\n{yaml.safe_dump(to_dict(config), sort_keys=False)}")
 
 
-def differences(old: TrainConfig, new: TrainConfig) -> list[str]:
-    """The keys, with both values, in which two configurations differ."""
+def is_of_a_run(path: pathlib.Path) -> bool:
+    """Whether `save_train_config` wrote the file."""
+    return path.read_bytes().startswith(_FIRST_LINE.encode())
+
+
+def differences(old: TrainConfig, new: TrainConfig, *, but_for: Sequence[str] = ()) -> list[str]:
+    """The keys, with both values, in which two configurations differ, but for some keys and what is below them."""
     flat = [_flat(to_dict(config)) for config in (old, new)]
-    keys = dict.fromkeys((*flat[0], *flat[1]))
+    keys = [key for key in dict.fromkeys((*flat[0], *flat[1])) if not f"{key}.".startswith(tuple(f"{key}." for key in but_for))]
     return [f"{key}: {flat[0].get(key)} → {flat[1].get(key)}" for key in keys if flat[0].get(key) != flat[1].get(key)]
 
 
@@ -208,16 +245,16 @@ def _overridden(fields: Mapping[str, Any], override: str) -> dict[str, Any]:
 
 
 def _put(place: Any, names: list[str], value: Any, key: str) -> Any:
-    """A copy of a nested dict or list with the value at the end of `names`."""
+    """A copy of a nested dict or list with the value at the end of `names`. A dict goes on top of the one there, but for a list's."""
+    if isinstance(place, str) and (names or isinstance(value, Mapping)):  # a preset's name, of which something is to be another
+        place = {"preset": place}
     if not names:
-        return value
+        return merge(place, value)
     first, *rest = names
     if isinstance(place, list):
-        if not first.isdigit() or int(first) >= len(place):
+        if not first.isdecimal() or int(first) >= len(place):
             raise ValueError(f"{key} has {first!r} where the configuration has a list; it is a number from 0 to {len(place) - 1}")
-        return [_put(item, rest, value, key) if i == int(first) else item for i, item in enumerate(place)]
-    if isinstance(place, str):  # a preset's name, of which something is to be another
-        place = {"preset": place}
+        return [(_put(item, rest, value, key) if rest else value) if i == int(first) else item for i, item in enumerate(place)]
     if not isinstance(place, Mapping | None):
         raise ValueError(f"{key} goes on behind a value, {place!r}, that has no keys")
     return {**(place or {}), first: _put((place or {}).get(first), rest, value, key)}

@@ -59,7 +59,8 @@ class OptimizerConfig:
     b2: float = 0.95
     epsilon: float = 1e-8
     weight_decay: float = 0.01
-    """Of products' weights only."""
+    """Of products' weights only; of those, too, that no loss reaches, such as a camera decoder's where `losses.weights.camera` is 0: what
+    is to stay as it is goes to `freeze`."""
     clip_norm: float | None = 1.0
     """Greatest norm of all gradients together. None: no clipping."""
     groups: tuple[ParameterGroup, ...] = ()

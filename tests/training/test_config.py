@@ -17,7 +17,7 @@ def test_what_is_not_said_is_the_default(tmp_path):
 
 
 def test_overrides_reach_into_dicts_and_lists_and_presets():
-    fields = {**FIELDS, "data": {"sources": [{"type": "procedural"}, {"type": "folder", "path": "a"}]}}
+    fields = {"model": "da3metric-large", "steps": 10, "data": {"sources": [{"type": "procedural"}, {"type": "folder", "path": "a"}]}}
     overrides = [
         "optimizer.learning_rate=1e-4",
         "data.sources.1.weight=2",
@@ -28,8 +28,33 @@ def test_overrides_reach_into_dicts_and_lists_and_presets():
     config = load_train_config(fields, overrides)
     assert config.optimizer.learning_rate == 1e-4
     assert [source.weight for source in config.data.sources] == [1, 2]
-    assert (config.data.views, config.model.head.features, config.model.backbone) == ((2, 3), 32, PRESETS["da3-small"].backbone)
+    assert (config.data.views, config.model.head.features, config.model.backbone) == ((2, 3), 32, PRESETS["da3metric-large"].backbone)
     assert config.losses == LOSSES["metric"]
+
+
+def test_an_override_with_keys_goes_on_top_of_what_is_there():
+    defaults = {"optimizer": {"freeze": ["^backbone/"], "warmup_steps": 100}, "losses": "metric", "model": "da3metric-large"}
+    config = load_train_config({"steps": 10}, ["optimizer={learning_rate: 1e-5}", "losses={confidence_reward: 0.3}"], defaults=defaults)
+    assert (config.optimizer.learning_rate, config.optimizer.freeze, config.optimizer.warmup_steps) == (1e-5, ("^backbone/",), 100)
+    assert (config.losses.confidence_reward, config.losses.units) == (0.3, "canonical")
+    config = load_train_config(
+        FIELDS,
+        ["model={head: {features: 32}}", "data.sources.0={type: folder, path: a}"],
+        defaults={"data": {"sources": [{"type": "procedural", "samples": 2}]}},
+    )
+    assert (config.model.head.features, config.model.backbone) == (32, PRESETS["da3-small"].backbone)
+    assert config.data.sources[0].path == "a"
+
+
+def test_home_is_home(monkeypatch):
+    monkeypatch.setenv("HOME", "/home/of-me")
+    data = {"sources": [{"type": "folder", "path": "~/scenes"}]}
+    config = load_train_config({**FIELDS, "folder": "~/runs/a", "start_from": "depth-anything/DA3-SMALL", "data": data})
+    assert (config.folder, config.start_from, config.data.sources[0].path) == (
+        "/home/of-me/runs/a",
+        "depth-anything/DA3-SMALL",
+        "/home/of-me/scenes",
+    )
 
 
 def test_defaults_count_where_the_file_says_nothing():
@@ -56,6 +81,7 @@ def test_what_is_saved_is_loaded_again(tmp_path):
 def test_differences_are_named():
     old, new = load_train_config(FIELDS), load_train_config(FIELDS, ["optimizer.b1=0.5", "steps=20"])
     assert differences(old, new) == ["steps: 10 → 20", "optimizer.b1: 0.9 → 0.5"]
+    assert differences(old, new, but_for=("optimizer", "step")) == ["steps: 10 → 20"]
 
 
 @pytest.mark.parametrize(
@@ -94,6 +120,17 @@ def test_differences_are_named():
             "weights.correspondence is 1.* with units canonical; it is 0 unless units are scene",
         ),
         ("losses.preset=teacher", "losses.weights.objects is 1.*, and no network of this version predicts objects; it is 0"),
+        (
+            "losses=metric",
+            r"losses.weights.sky is 1.0, and da3-small has no output sky to learn it; it is 0, or losses the preset anyview$",
+        ),
+        (
+            "model=da3mono-large",
+            "losses.weights.ray is 1.0, and da3mono-large has no output ray to learn it; .* the preset mono or metric$",
+        ),
+        ("seed=9223372036854775808", "seed is 9223372036854775808; it is from 0 to 2⁶³ − 1"),
+        ("validation={data: {}, seed: -1}", "validation.seed is -1; it is from 0 to 2⁶³ − 1"),
+        ("data.sources.²=2", "data.sources.² has '²' where the configuration has a list; it is a number from 0 to 0"),
         ("folder=''", "folder is empty; it is the folder that the run writes to"),
     ],
 )

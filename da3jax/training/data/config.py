@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import os
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -53,6 +54,7 @@ class FolderConfig:
     def __post_init__(self):
         if not self.path:
             raise ValueError("path is empty; it is a folder that holds a folder for each scene")
+        object.__setattr__(self, "path", os.path.expanduser(self.path))  # noqa: PTH111  (leaves what is nobody's home alone)
         _check_weight(self.weight)
         at_least("window", self.window, 1)
         if not 0 < self.depth_scale < math.inf:

@@ -112,7 +112,8 @@ def read_views(scene: SceneFolder, chosen: list[int], depth_scale: float) -> lis
 
     Raises:
         OSError: a file is missing or cannot be read.
-        ValueError: depth of another shape than its image, or without a single valid value; sky that is no mask.
+        ValueError: depth of another shape than its image, or without a single valid value; sky that is no mask; intrinsics of another
+            size than the image's.
     """
     if scene.extrinsics is None:
         return [_unlabelled(read_image(scene.images[index], f"images/{scene.images[index].name}")) for index in chosen]
@@ -124,9 +125,12 @@ def read_views(scene: SceneFolder, chosen: list[int], depth_scale: float) -> lis
             name, depth = _read_depth(scene.path / "depth", scene.images[index].stem, depth_scale)
             sky = np.full(np.shape(depth), np.nan, np.float32)
         else:
-            if not len(truth["depth"]) == len(truth["sky"]) == len(scene.images):
-                counts = f"depth {len(truth['depth'])} views and sky {len(truth['sky'])}"
-                raise ValueError(f"truth.npz has of {counts}; there are {len(scene.images)} images")
+            shapes = [truth[name].shape for name in ("depth", "sky")]
+            if any(len(shape) != 3 or shape[0] != len(scene.images) for shape in shapes):
+                raise ValueError(
+                    f"truth.npz has depth of shape {shapes[0]} and sky of shape {shapes[1]}; there are {len(scene.images)} images, so both "
+                    f"are ({len(scene.images)}, height, width)"
+                )
             name, depth, sky = f"depth {index} of truth.npz", truth["depth"][index], truth["sky"][index].astype(np.float32)
             if np.nanmax(sky, initial=0) > 1 or np.nanmin(sky, initial=0) < 0:
                 low, high = np.nanmin(sky), np.nanmax(sky)
@@ -141,6 +145,12 @@ def read_views(scene: SceneFolder, chosen: list[int], depth_scale: float) -> lis
         if scene.sizes is not None and scene.sizes[index] != size:
             raise ValueError(
                 f"{scene.images[index].name} is {_by(size)}; its COLMAP camera is for images of {_by(scene.sizes[index])} (H × W)"
+            )
+        x, y = scene.intrinsics[index][:2, 2]
+        if scene.sizes is None and not (0 <= x <= size[1] and 0 <= y <= size[0]):
+            raise ValueError(
+                f"intrinsics of {scene.images[index].name} have their principal point at ({x:g}, {y:g}), outside of the image, which is "
+                f"{_by(size)} (H × W); they are in pixels of that very image, not of another size of it"
             )
         known = np.isfinite(depth) & (depth > 0)
         if not known.any() and not np.all(sky > 0.5):

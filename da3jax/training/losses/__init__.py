@@ -30,7 +30,7 @@ from da3jax.training.losses.normal import normal_loss
 from da3jax.training.losses.normalization import NormalizedTargets, normalize_targets
 from da3jax.training.losses.supervision import align_teacher, canonical_depth, draw_pose_conditioning, supervise
 from da3jax.training.losses.targets import Targets
-from da3jax.training.losses.total import outputs_of, total_loss
+from da3jax.training.losses.total import outputs_of, outputs_of_term, total_loss
 
 __all__ = [
     "LOSSES",
@@ -56,6 +56,7 @@ __all__ = [
     "normal_loss",
     "normalize_targets",
     "outputs_of",
+    "outputs_of_term",
     "point_loss",
     "ray_loss",
     "relative_depth_loss",

@@ -43,8 +43,12 @@ _OUTPUTS = {"depth": "depth", "ray": "ray", "pose_enc": "cameras", "sky": "sky"}
 
 def outputs_of(weights: LossWeights) -> tuple[str, ...]:
     """The names that `da3jax.forward` takes as `outputs` to give what the losses with a positive weight read."""
-    fields = [field for term, weight in dataclasses.asdict(weights).items() if weight for field in _NEEDS.get(term, ())]
-    return tuple(dict.fromkeys(_OUTPUTS[field] for field in fields if field in _OUTPUTS))
+    return tuple(dict.fromkeys(name for term, weight in dataclasses.asdict(weights).items() if weight for name in outputs_of_term(term)))
+
+
+def outputs_of_term(term: str) -> tuple[str, ...]:
+    """Likewise, what the loss of that weight's name reads."""
+    return tuple(_OUTPUTS[field] for field in _NEEDS.get(term, ()))
 
 
 def total_loss(

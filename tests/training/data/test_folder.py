@@ -237,7 +237,13 @@ BROKEN = {
     "short truth": (
         "truth",
         lambda scene: spoil_npz(scene / "truth.npz", depth=np.ones((4, 60, 90))),
-        "truth.npz has of depth 4 views and sky 5; there are 5 images",
+        r"truth.npz has depth of shape \(4, 60, 90\) and sky of shape \(5, 60, 90\); there are 5 images, so both are \(5, height, width\)",
+    ),
+    "depth of no shape": ("truth", lambda scene: spoil_npz(scene / "truth.npz", depth=np.ones(())), r"truth.npz has depth of shape \(\)"),
+    "intrinsics of another size": (
+        "npy",
+        lambda scene: spoil_npz(scene / "cameras.npz", intrinsics=np.tile([[500.0, 0, 450], [0, 500, 300], [0, 0, 1]], (VIEWS, 1, 1))),
+        r"intrinsics of 000\d.png have their principal point at \(450, 300\), outside of the image, which is 60 × 90 \(H × W\); they are",
     ),
     "sky that is no mask": (
         "truth",
