@@ -32,11 +32,15 @@ def failures_in_a_sentence(*, as_json: bool = False) -> Iterator[None]:
         raise fail(str(error), 1) from error
     except MemoryError as error:
         said = f" ({error})" if str(error) else ""
-        raise fail(f"this does not fit into memory{said}; fewer images, or a smaller --process-res, take less", 1) from error
+        advice = "fewer images, or a smaller --process-res, take less; in training less data.batch_tokens"
+        raise fail(f"this does not fit into memory{said}; {advice}", 1) from error
     except RuntimeError as error:
         line = (str(error).splitlines() or [""])[0]
         if line.startswith("RESOURCE_EXHAUSTED"):
-            advice = "da3jax plan MODEL --views N --height H --width W --topology DEVICES says how many views do"
+            advice = (
+                "da3jax plan MODEL --views N --height H --width W --topology DEVICES says how many views do; in training less "
+                "data.batch_tokens does, more parts of a batch (optimizer.accumulate), or remat=true"
+            )
             raise fail(f"this does not fit into the memory of a device ({line}); {advice}", 1) from error
         if not _of_several(error):
             raise

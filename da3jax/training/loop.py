@@ -27,7 +27,14 @@ from da3jax.outputs.atomic import atomic
 from da3jax.parallel import batch_parts, batch_sharding, fsdp_shardings, make_mesh
 from da3jax.parallel.processes import all_or_none, gathered
 from da3jax.training.checkpoints import Checkpoints
-from da3jax.training.config import TrainConfig, differences, load_train_config, save_train_config
+from da3jax.training.config import (
+    NO_PART_OF_THE_RESULT,
+    TrainConfig,
+    differences,
+    is_of_a_run,
+    load_train_config,
+    save_train_config,
+)
 from da3jax.training.data import Batch, Batches, draw, place
 from da3jax.training.interrupt import heard_between_steps
 from da3jax.training.losses import outputs_of
@@ -42,6 +49,8 @@ from da3jax.types import Params
 from da3jax.weights.safetensors_store import clear_unfinished, is_whole
 
 logger = logging.getLogger(__name__)
+
+CONFIGURATION = "config.yaml"
 
 BEST = "validation/abs_rel"
 """What the best checkpoint has the least of."""
@@ -73,16 +82,22 @@ def train(config: TrainConfig, *, report: Report = lambda step, metrics: None) -
 
     Raises:
         FloatingPointError: loss or gradients are not finite; the state before that is saved.
-        ValueError: something in the configuration, the data or the weights that does not fit, or the run has taken more steps already; a
-            sentence says what.
-        OSError: something cannot be read or written, or another process trains in the folder. What was saved before is still there.
+        ValueError: something in the configuration, the data or the weights that does not fit, or the run has taken more steps already, or
+            ended with another configuration; a sentence says what.
+        OSError: something cannot be read or written, or another process trains in the folder.
+
+    After an error of the data, or of validation, the last step is saved (by several processes, what was saved before is still there).
     """
     folder = pathlib.Path(config.folder)
     check_writable(folder, "the folder of the run")
+    before = _remembered(folder) or config
     finished = folder / f"weights-{config.steps}"
     if is_whole(finished):
+        if differs := differences(before, config, but_for=NO_PART_OF_THE_RESULT):
+            raise ValueError(
+                f"{finished} is there already, of another configuration ({'; '.join(differs)}); name another folder, or remove it"
+            )
         logger.info("all %d steps are taken already", config.steps)
-        _say_what_differs(config, folder)
         return finished
     mesh = make_mesh(config.mesh.data, config.mesh.fsdp, config.mesh.view)
     if batch_parts(mesh) % jax.process_count():
@@ -110,54 +125,73 @@ def train(config: TrainConfig, *, report: Report = lambda step, metrics: None) -
         step = int(state.step)
         if step > config.steps:
             raise ValueError(f"the run in {folder} has taken {step} steps, and steps is {config.steps}; it is at least {step}")
-        all_or_none(lambda: _remember(config, folder))
+        for difference in differences(before, config):
+            logger.warning("the run in %s had another configuration: %s", folder, difference)
+        all_or_none(lambda: _remember(config, folder) if first_process else None)
         if (after := _after_what_was_not_finite(step, folder)) is not None:
             batches.set_state({"next": after})
         log = all_or_none(
             lambda: stack.enter_context(MetricsLog(folder, resume=step, tensorboard=config.tensorboard)) if first_process else None
         )
-        skipped, said, data_state = 0, set(), batches.get_state()
+        skipped, said, data_state, resumed = 0, set(), batches.get_state(), step
         began, first = time.perf_counter(), step  # of the steps that are logged next
-        for batch, sentences, following in _ready(batches, mesh, config.steps - step):
-            state, found = take_step(state, batch)
-            finite = bool(found.pop("finite"))  # waits for the step, so that a signal during it counts
-            stops, missed = gathered(np.array([interruption.wanted, len(sentences)])).sum(axis=0)
-            skipped += missed
-            for sentence in sentences:
-                if sentence not in said:
-                    logger.warning("skipped: %s", sentence)
-                    said.add(sentence)
-            if not finite:
-                checkpoints.save(step, state, data_state, None)
-                checkpoints.wait()
-                raise FloatingPointError(_keep_batch(batch, following, step, _numbers(found), folder))
-            step, data_state = step + 1, following
+        try:
+            for batch, sentences, following in _ready(batches, mesh, config.steps - step):
+                state, found = take_step(state, batch)
+                finite = bool(found.pop("finite"))  # waits for the step, so that a signal during it counts
+                stops, missed = gathered(np.array([interruption.wanted, len(sentences)])).sum(axis=0)
+                skipped += missed
+                for sentence in sentences:
+                    if sentence not in said:
+                        logger.warning("skipped: %s", sentence)
+                        said.add(sentence)
+                if not finite:
+                    checkpoints.save(step, state, data_state, None)
+                    checkpoints.wait()
+                    raise FloatingPointError(_keep_batch(batch, following, step, _numbers(found), folder))
+                step, data_state = step + 1, following
 
-            last = step == config.steps
-            if step % config.log_every == 0 or last:
-                values = _numbers(found)
-                values["skipped"] = float(skipped)
-                values["seconds"] = (time.perf_counter() - began) / (step - first)
-                _tell(log, "train", step, values, report)
-                began, first = time.perf_counter(), step
-            looked = {}
-            if validate is not None and (step % config.validation.every == 0 or last):
-                paused = time.perf_counter()
-                looked = validate(averaged_params(state, config.optimizer))
-                _tell(log, "validation", step, looked, report)
-                began += time.perf_counter() - paused
-            if step % config.checkpoint_every == 0 or last or stops or (looked and config.keep_best):
-                named = {f"validation/{name}": value for name, value in looked.items()}
-                checkpoints.save(step, state, data_state, named)
-            if stops and not last:
-                checkpoints.wait()
-                raise KeyboardInterrupt(f"interrupted after step {step}, which is saved; the same command goes on from there")
+                last = step == config.steps
+                if step % config.log_every == 0 or last:
+                    values = _numbers(found)
+                    values["skipped"] = float(skipped)
+                    values["seconds"] = (time.perf_counter() - began) / (step - first)
+                    _tell(log, "train", step, values, report)
+                    began, first = time.perf_counter(), step
+                looked = {}
+                if validate is not None and (step % config.validation.every == 0 or last):
+                    paused = time.perf_counter()
+                    looked = validate(averaged_params(state, config.optimizer))
+                    _tell(log, "validation", step, looked, report)
+                    began += time.perf_counter() - paused
+                if step % config.checkpoint_every == 0 or last or stops or (looked and config.keep_best):
+                    named = {f"validation/{name}": value for name, value in looked.items()}
+                    checkpoints.save(step, state, data_state, named)
+                if stops and not last:
+                    checkpoints.wait()
+                    raise KeyboardInterrupt(f"interrupted after step {step}, which is saved; the same command goes on from there")
+        except Exception:  # of the data or of validation, say: what was learned is not lost with it
+            if step > resumed:
+                _save_what_is_whole(checkpoints, step, state, data_state)
+            raise
         checkpoints.wait()
         params = averaged_params(state, config.optimizer)
         params = unstack_layers(params, config.model) if config.stack_layers else params
         whole = jax.jit(lambda params: params, out_shardings=NamedSharding(mesh, PartitionSpec()))(params)
         all_or_none(lambda: _write(whole, config, finished) if first_process else None)
         return finished
+
+
+def _save_what_is_whole(checkpoints: Checkpoints, step: int, state: TrainState, data_state: dict[str, int]) -> None:
+    """Saves a state that no step has begun to change. Not of several processes, the others of which may not have failed."""
+    if jax.process_count() > 1 or any(leaf.is_deleted() for leaf in jax.tree.leaves(state)):
+        return
+    try:
+        if int(state.step) == step:
+            checkpoints.save(step, state, data_state, None)
+            checkpoints.wait()
+    except Exception as error:  # it is another one that ends the run
+        logger.warning("what was learned up to step %d is not saved: %s", step, error)
 
 
 def _ready(batches: Batches, mesh: jax.sharding.Mesh, count: int) -> Iterator[tuple[Batch, tuple[str, ...], dict[str, int]]]:
@@ -206,6 +240,13 @@ def _numbers(found: dict[str, jax.Array]) -> dict[str, float]:
 
 def _prepare(config: TrainConfig, mesh: jax.sharding.Mesh, checkpoints: Checkpoints, batches: Batches) -> tuple[TrainState, Callable, Any]:
     """The state to go on from, the step, and the validation; `batches` are wound forward to where the state was saved."""
+    if config.steps <= config.optimizer.warmup_steps:
+        logger.warning(
+            "the learning rate does not reach %g: it grows for %d steps (optimizer.warmup_steps), and steps is %d",
+            config.optimizer.learning_rate,
+            config.optimizer.warmup_steps,
+            config.steps,
+        )
     options = {"dtype": config.dtype, "remat": config.remat}
     layers = {"feature_layers": config.losses.feature_layers, "attention_layers": config.losses.attention_layers}
     see = functools.partial(make_forward, config.model, mesh, stacked=config.stack_layers, **layers, **options)
@@ -260,19 +301,25 @@ def _prepare(config: TrainConfig, mesh: jax.sharding.Mesh, checkpoints: Checkpoi
     return state, lambda state, batch: step(state, batch, key, teacher_params), validate
 
 
+def _remembered(folder: pathlib.Path) -> TrainConfig | None:
+    """The configuration that the run in the folder last went on with; None where there is none, or one of another version."""
+    path = folder / CONFIGURATION
+    if not path.exists():
+        return None
+    if not is_of_a_run(path):
+        raise ValueError(
+            f"{path} is there, and no run has written it; a run keeps its configuration there, so name another folder, or that file"
+        )
+    try:
+        return load_train_config(path)
+    except ValueError as error:
+        logger.warning("%s is not compared with the configuration of now: %s", path, error)
+        return None
+
+
 def _remember(config: TrainConfig, folder: pathlib.Path) -> None:
-    """Writes the configuration beside the run, and says what differs from the one that is there."""
-    _say_what_differs(config, folder)
-    if jax.process_index() == 0:
-        with atomic(folder / "config.yaml") as temp:
-            save_train_config(config, temp)
-
-
-def _say_what_differs(config: TrainConfig, folder: pathlib.Path) -> None:
-    """Warns of each setting that the run in the folder had another value of when it last went on."""
-    if (path := folder / "config.yaml").exists():
-        for difference in differences(load_train_config(path), config):
-            logger.warning("the run in %s had another configuration: %s", folder, difference)
+    with atomic(folder / CONFIGURATION) as temp:
+        save_train_config(config, temp)
 
 
 def _tell(log: MetricsLog | None, stream: str, step: int, metrics: dict[str, float], report: Report) -> None:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
-from collections.abc import Callable
+import logging
+from collections.abc import Callable, Iterator
 
 import jax
 import jax.numpy as jnp
@@ -18,6 +20,8 @@ from da3jax.training.data import AugmentConfig, Batch, Batches, normalize_images
 from da3jax.training.losses import align_depth, canonical_depth, total_loss
 from da3jax.training.step import Forward
 from da3jax.types import Params
+
+logger = logging.getLogger(__name__)
 
 
 def make_validation(config: TrainConfig, forward: Forward, mesh: Mesh) -> Callable[[Params], dict[str, float]]:
@@ -34,15 +38,18 @@ def make_validation(config: TrainConfig, forward: Forward, mesh: Mesh) -> Callab
         mesh: the devices.
 
     Raises:
-        ValueError, OSError: as `da3jax.training.data.Batches`, from the returned function, too.
+        ValueError, OSError: as `da3jax.training.data.Batches`, of the first batch, too, and from the returned function.
     """
     settings, units = config.validation, config.losses.units
     data = dataclasses.replace(settings.data, augment=AugmentConfig(crop=(1.0, 1.0)))
 
     processes = {"process_index": jax.process_index(), "process_count": jax.process_count()}
-    # Here, so that what is wrong is said before training.
-    batches = Batches(data, seed=settings.seed, multiple_of=batch_parts(mesh), **processes)
-    start = batches.get_state()
+    with _as_of_validation():  # here, and a batch is drawn, so that what is wrong is said before training
+        batches = Batches(data, seed=settings.seed, multiple_of=batch_parts(mesh), **processes)
+        start = batches.get_state()
+        with batches:
+            next(batches)
+    said: set[str] = set()
 
     @jax.jit
     def look(params: Params, batch: Batch) -> tuple[dict, dict]:
@@ -70,9 +77,13 @@ def make_validation(config: TrainConfig, forward: Forward, mesh: Mesh) -> Callab
     def validate(params: Params) -> dict[str, float]:
         rows: list[dict[str, float]] = []
         batches.set_state(start)
-        with batches:
+        with batches, _as_of_validation():
             for _ in range(settings.batches):
-                terms, seen = look(params, realise(next(batches).batch, batch_sharding(mesh)))
+                loaded = next(batches)
+                for sentence in set(loaded.skipped) - said:
+                    logger.warning("skipped in validation, which looks at others in their place: %s", sentence)
+                said.update(loaded.skipped)
+                terms, seen = look(params, realise(loaded.batch, batch_sharding(mesh)))
                 seen = process_allgather(seen, tiled=True)
                 rows.append({"loss" if name == "total" else name: float(value) for name, value in terms.items()})
                 rows += [of_scene({name: value[i] for name, value in seen.items()}) for i in range(len(seen["depth"]))]
@@ -80,3 +91,12 @@ def make_validation(config: TrainConfig, forward: Forward, mesh: Mesh) -> Callab
         return {name: float(np.mean([row[name] for row in rows if name in row])) for name in names}
 
     return validate
+
+
+@contextlib.contextmanager
+def _as_of_validation() -> Iterator[None]:
+    """What is wrong with the data is said to be of validation's."""
+    try:
+        yield
+    except (ValueError, OSError) as error:
+        raise (OSError if isinstance(error, OSError) else ValueError)(f"validation.data: {error}") from error

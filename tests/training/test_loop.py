@@ -2,6 +2,7 @@
 
 import contextlib
 import csv
+import dataclasses
 import json
 import logging
 import os
@@ -13,9 +14,11 @@ import sys
 import time
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 import yaml
+from jax.sharding import NamedSharding, PartitionSpec
 from safetensors.numpy import load_file
 
 from da3jax import weights
@@ -25,10 +28,12 @@ from da3jax.training import loop
 from da3jax.training.data import Loaded
 from da3jax.training.loop import _prepare, _ready, train
 from da3jax.training.one_run import alone_in
+from da3jax.training.state import TrainState
 from tests.cli.test_processes import two_processes
 from tests.models.test_outputs import NESTED
 from tests.models.tiny import ANYVIEW, SINGLE_VIEW, params_of
 from tests.training.tiny import DATA, run
+from tests.training.tiny import params_of as params_of_run
 
 ROOT = pathlib.Path(__file__).parents[2]
 
@@ -244,9 +249,7 @@ def test_a_finished_run_is_left_as_it_is(straight, photographs, caplog):
     before = (straight / "train.csv").read_text()
     with caplog.at_level(logging.INFO, "da3jax"):
         assert train(run(straight, steps=6, data=data_of(photographs))) == straight / "weights-6"
-        train(run(straight, steps=6, data=data_of(photographs), seed=1))
     assert "all 6 steps are taken already" in caplog.text
-    assert "had another configuration: seed: 0 → 1" in caplog.text
     assert (straight / "train.csv").read_text() == before
 
 
@@ -350,6 +353,100 @@ def test_fine_tuning_starts_from_weights_and_leaves_the_backbone(straight, photo
     before, after = (weights.load(folder)[0] for folder in (straight / "weights-6", tmp_path / "run" / "weights-2"))
     jax.tree.map(np.testing.assert_array_equal, after["backbone"], before["backbone"])
     assert np.abs(np.asarray(after["head"]["neck"]["kernel"]) - np.asarray(before["head"]["neck"]["kernel"])).max() > 1e-4
+
+
+@pytest.fixture
+def counting(monkeypatch):
+    """Steps that do nothing but count; what happens at one, and how is validated, can be set."""
+    set_by = {"validate": None, "at_step": lambda step: None}
+
+    def prepare(config, mesh, checkpoints, batches):
+        state = jax.device_put(TrainState(jnp.int32(0), params_of_run(config.model), ()), NamedSharding(mesh, PartitionSpec()))
+        like = jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=leaf.sharding), state)
+        if (found := checkpoints.restore(like)) is not None:
+            _, state, data_state = found
+            batches.set_state(data_state)
+
+        def step(state, batch):
+            set_by["state"] = state
+            set_by["at_step"](int(state.step))
+            return dataclasses.replace(state, step=state.step + 1), {"finite": True}
+
+        return state, step, set_by["validate"]
+
+    monkeypatch.setattr(loop, "_prepare", prepare)
+    return set_by
+
+
+def saved_steps(folder):
+    return sorted(int(path.name) for path in (folder / "checkpoints").iterdir() if path.name.isdigit())
+
+
+def test_what_was_learned_is_saved_when_the_data_fail(counting, photographs, tmp_path):
+    shutil.copytree(photographs, tmp_path / "scenes")
+    counting["at_step"] = lambda step: shutil.rmtree(tmp_path / "scenes", ignore_errors=True) if step == 2 else None
+    config = run(tmp_path / "run", steps=50, data=data_of(tmp_path / "scenes"))
+    with pytest.raises(ValueError, match="32 samples in a row are broken"):
+        train(config)
+    (reached,) = saved_steps(tmp_path / "run")
+    assert reached >= 3
+    with pytest.raises(OSError, match="scenes"):  # nothing was learned this time
+        train(config)
+    assert saved_steps(tmp_path / "run") == [reached]
+
+
+def test_what_was_learned_is_saved_when_validation_fails(counting, photographs, tmp_path):
+    def validate(params):
+        raise ValueError("validation.data: too dark")
+
+    counting["validate"] = validate
+    fields = {"data": data_of(photographs), "validation": {"data": data_of(photographs), "every": 2}}
+    with pytest.raises(ValueError, match="too dark"):
+        train(run(tmp_path / "run", **fields))
+    assert saved_steps(tmp_path / "run") == [2]
+
+
+def test_a_failure_of_the_very_step_saves_nothing_and_is_what_is_raised(counting, photographs, tmp_path):
+    def fail(step):
+        if step == 1:
+            counting["state"].step.delete()  # as a step that was given it does
+            raise RuntimeError("out of luck")
+
+    counting["at_step"] = fail
+    with pytest.raises(RuntimeError, match="out of luck"):
+        train(run(tmp_path / "run", data=data_of(photographs)))
+    assert saved_steps(tmp_path / "run") == []
+
+
+def test_a_finished_folder_of_another_configuration_is_refused(counting, photographs, tmp_path):
+    folder = tmp_path / "run"
+    made = train(run(folder, data=data_of(photographs)))
+    assert train(run(folder, data=data_of(photographs), log_every=2, keep_last=5)) == made  # the weights are the same
+    with pytest.raises(ValueError, match=r"weights-4 is there already, of another configuration \(seed: 0 → 1\); name another folder, or"):
+        train(run(folder, data=data_of(photographs), seed=1))
+
+
+def test_a_configuration_that_no_run_wrote_is_not_overwritten(counting, photographs, tmp_path):
+    (tmp_path / "config.yaml").write_text("defaults: [mine]\n")
+    with pytest.raises(ValueError, match=r"config.yaml is there, and no run has written it; a run keeps its configuration there, so name"):
+        train(run(tmp_path, data=data_of(photographs)))
+    assert (tmp_path / "config.yaml").read_text() == "defaults: [mine]\n"
+
+
+def test_a_configuration_of_another_version_is_named_and_the_run_goes_on(counting, photographs, tmp_path, caplog):
+    folder = tmp_path / "run"
+    train(run(folder, steps=2, data=data_of(photographs)))
+    path = folder / "config.yaml"
+    path.write_text(path.read_text() + "of_old: 1\n")
+    train(run(folder, data=data_of(photographs)))
+    assert f"{path} is not compared with the configuration of now: configuration key 'of_old' is unknown" in caplog.text
+    assert "of_old" not in path.read_text()
+
+
+def test_a_run_shorter_than_its_warm_up_is_warned_of(photographs, tmp_path, caplog):
+    with pytest.raises(OSError, match="nowhere"):
+        train(run(tmp_path / "run", data=data_of(photographs), optimizer={"warmup_steps": 4}, start_from=str(tmp_path / "nowhere")))
+    assert "the learning rate does not reach 0.0002: it grows for 4 steps (optimizer.warmup_steps), and steps is 4" in caplog.text
 
 
 def test_finetune_without_weights_says_what_is_missing(tmp_path):

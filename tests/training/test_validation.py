@@ -92,5 +92,24 @@ def test_it_looks_at_the_same_scenes_each_time(folder):
 def test_scenes_that_are_not_there_are_named_before_training(tmp_path):
     data = {"views": [2], "sizes": [[28, 42]], "batch_tokens": 96, "sources": [{"type": "folder", "path": str(tmp_path / "held-out")}]}
     config = run("unused", validation={"data": data, "batches": 1}, losses=LOSSES)
-    with pytest.raises(OSError, match="held-out"):
+    with pytest.raises(OSError, match=r"validation.data: .*held-out"):
         make_validation(config, lambda *_: None, make_mesh())
+
+
+def test_more_views_than_any_scene_has_are_refused_before_training(folder):
+    data = {"views": [5], "sizes": [[28, 42]], "batch_tokens": 240, "sources": [{"type": "folder", "path": str(folder)}]}
+    config = run("unused", validation={"data": data, "batches": 1}, losses=LOSSES)
+    with pytest.raises(ValueError, match=r"validation.data: .*scenes: none of 8 scenes has 5 images"):
+        make_validation(config, lambda *_: None, make_mesh())
+
+
+def test_a_broken_scene_is_named_once(folder, caplog):
+    next((folder / "3" / "depth").iterdir()).write_bytes(b"")
+    data = {"views": [2], "sizes": [[28, 42]], "batch_tokens": 96, "sources": [{"type": "folder", "path": str(folder)}]}
+    config = run("unused", validation={"data": data, "batches": 1}, losses=LOSSES)
+    validate = make_validation(config, lambda params, images, *_: NetworkOutput(depth=jnp.ones(images.shape[:-1])), make_mesh())
+    for _ in range(2):
+        validate({})
+    (said,) = caplog.messages
+    assert said.startswith("skipped in validation, which looks at others in their place: the scene ")
+    assert "/3 is left out: depth/" in said
