@@ -12,6 +12,7 @@ import typing
 from collections.abc import Iterable, Mapping
 from typing import Any, Literal
 
+import numpy as np
 import yaml
 
 
@@ -28,6 +29,13 @@ def one_of(what: str, value: Any, allowed: Iterable[Any]) -> None:
 def is_integer(value: Any) -> bool:
     """Whether `value` is a whole number by its type, Python's or NumPy's; True and False are none."""
     return isinstance(value, numbers.Integral) and not isinstance(value, bool)
+
+
+def blocks_of(name: str, blocks: Any) -> tuple[int, ...]:
+    """Numbers of blocks as a tuple; raises a ValueError that names them unless they are whole numbers in a list or the like."""
+    if not np.iterable(blocks) or not all(map(is_integer, blocks := tuple(blocks))):
+        raise ValueError(f"{name} is {blocks!r}; it is a list of blocks, such as [2, 3]")
+    return tuple(map(int, blocks))
 
 
 def at_least(name: str, value: float, least: float) -> None:

@@ -11,7 +11,7 @@ import jax.numpy as jnp
 from da3jax.geometry.procrustes import project_to_rotation, rotation_gap
 from da3jax.geometry.rigid import invert_rigid
 from da3jax.geometry.rotations import rotation_between
-from da3jax.geometry.safe import matmul, safe_divide, safe_norm, safe_normalize, safe_sqrt
+from da3jax.geometry.safe import floats, matmul, safe_divide, safe_norm, safe_normalize, safe_sqrt
 from da3jax.geometry.similarity import Similarity
 
 
@@ -41,8 +41,13 @@ def umeyama(
     scale and rotation; points on a line nothing about the turn about it. A set counts as a line where it spreads less than `tolerance`
     times its length to the side (default: what rounding can hide). Gradients are finite everywhere.
     Source: Umeyama, Least-squares estimation of transformation parameters between two point patterns, 1991.
+
+    Raises:
+        ValueError: there is not one point, or as many are not given of both.
     """
-    source, target = jnp.asarray(source), jnp.asarray(target)
+    source, target = floats(source), floats(target)
+    if source.shape[-2:] != target.shape[-2:] or 0 in source.shape[-2:]:
+        raise ValueError(f"points are of the shapes {source.shape} and {target.shape}; both are (..., N, 3), of at least one point")
     weights = jnp.ones_like(source[..., 0]) if weights is None else jnp.asarray(weights, source.dtype)
     counts = weights[..., None] > 0
     source, target = jnp.where(counts, source, 0), jnp.where(counts, target, 0)
@@ -87,11 +92,13 @@ def align_poses(
     The mask (..., N) says which views count; the others may be NaN.
 
     Raises:
-        ValueError: there is not one camera.
+        ValueError: there is not one camera, or as many are not given of both.
     """
-    prediction, reference = jnp.asarray(prediction), jnp.asarray(reference)
+    prediction, reference = floats(prediction), floats(reference)
     if 0 in prediction.shape[-3:]:
         raise ValueError(f"prediction has the shape {prediction.shape}; at least one camera is needed to align with")
+    if prediction.shape[-3] != reference.shape[-3]:
+        raise ValueError(f"prediction has {prediction.shape[-3]} cameras and reference {reference.shape[-3]}; they are the same ones")
     mask = jnp.ones(prediction.shape[:-2], bool) if mask is None else jnp.asarray(mask, bool)
     prediction, reference = (jnp.where(mask[..., None, None], x[..., :3, :], jnp.eye(3, 4, dtype=x.dtype)) for x in (prediction, reference))
     source, target = invert_rigid(prediction)[..., 3], invert_rigid(reference)[..., 3]

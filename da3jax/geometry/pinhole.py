@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 
 from da3jax.geometry.rigid import invert_rigid, transform_points
-from da3jax.geometry.safe import matmul, safe_divide
+from da3jax.geometry.safe import matmul, matrix_of, safe_divide
 
 
 def project(points: jax.Array, extrinsics: jax.Array, intrinsics: jax.Array) -> tuple[jax.Array, jax.Array]:
@@ -51,7 +51,7 @@ def invert_intrinsics(intrinsics: jax.Array) -> jax.Array:
     fx, skew, cx = (intrinsics[..., 0, i] for i in range(3))
     fy, cy = intrinsics[..., 1, 1], intrinsics[..., 1, 2]
     zero, one = jnp.zeros_like(fx), jnp.ones_like(fx)
-    return _matrix([[1 / fx, -skew / (fx * fy), (skew * cy / fy - cx) / fx], [zero, 1 / fy, -cy / fy], [zero, zero, one]])
+    return matrix_of([[1 / fx, -skew / (fx * fy), (skew * cy / fy - cx) / fx], [zero, 1 / fy, -cy / fy], [zero, zero, one]])
 
 
 def intrinsics_from_fov(fov: jax.Array, height: int, width: int) -> jax.Array:
@@ -77,7 +77,7 @@ def intrinsics_from_half_sizes(focal: jax.Array, principal_point: jax.Array, hei
     fx, fy = focal[..., 0] * (width / 2), focal[..., 1] * (height / 2)
     cx, cy = (principal_point[..., 0] + 1) * (width / 2), (principal_point[..., 1] + 1) * (height / 2)
     zero, one = jnp.zeros_like(fx), jnp.ones_like(fx)
-    return _matrix([[fx, zero, cx], [zero, fy, cy], [zero, zero, one]])
+    return matrix_of([[fx, zero, cx], [zero, fy, cy], [zero, zero, one]])
 
 
 def half_sizes_from_intrinsics(intrinsics: jax.Array, height: int, width: int) -> tuple[jax.Array, jax.Array]:
@@ -85,7 +85,3 @@ def half_sizes_from_intrinsics(intrinsics: jax.Array, height: int, width: int) -
     focal = jnp.stack([intrinsics[..., 0, 0] / (width / 2), intrinsics[..., 1, 1] / (height / 2)], axis=-1)
     principal_point = jnp.stack([intrinsics[..., 0, 2] / (width / 2), intrinsics[..., 1, 2] / (height / 2)], axis=-1) - 1
     return focal, principal_point
-
-
-def _matrix(rows: list[list[jax.Array]]) -> jax.Array:
-    return jnp.stack([jnp.stack(row, axis=-1) for row in rows], axis=-2)

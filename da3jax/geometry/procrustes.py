@@ -5,7 +5,7 @@ from __future__ import annotations
 import jax
 import jax.numpy as jnp
 
-from da3jax.geometry.safe import matmul
+from da3jax.geometry.safe import matmul, matrix_of
 
 
 @jax.custom_jvp
@@ -42,7 +42,7 @@ def _(primals, tangents):
     )
     zero = jnp.zeros_like(x)
     rows = [[zero, -z, y], [z, zero, -x], [-y, x, zero]]
-    return rotation, matmul(rotation, jnp.stack([jnp.stack(row, axis=-1) for row in rows], axis=-2))
+    return rotation, matmul(rotation, matrix_of(rows))
 
 
 def rotation_gap(matrix: jax.Array) -> jax.Array:

@@ -32,7 +32,7 @@ from da3jax.geometry.official_ray_solver import official_cameras, sample_indices
 from da3jax.geometry.pinhole import intrinsics_from_half_sizes
 from da3jax.geometry.ray_refinement import Camera, inner, no_step, refined, settled, squared_chords
 from da3jax.geometry.rigid import invert_rigid
-from da3jax.geometry.safe import safe_divide
+from da3jax.geometry.safe import floats, safe_divide
 
 OK, TOO_FEW_RAYS, DEGENERATE = 0, 1, 2
 """Values of `Solution.result`. A degenerate map (rays all alike or in one plane, or mirrored) determines no camera."""
@@ -103,9 +103,9 @@ def cameras_from_rays(
         method: `least_squares`, as above, or `official` (RANSAC and QL), which is slow and right for centred principal points only.
         principal_point: `free` for each view, and drawn to the image centre as far as noise leaves it undecided; `shared` by the views of
             a scene (the last leading axis); or `centred`.
-        inlier_angle: radians from which on a ray counts for less than a quarter.
+        inlier_angle: radians from which on a ray counts for less than a quarter. The official method has a threshold of its own.
         max_rays: rays of a view that are looked at, every so many-th row and column; None for all. A network's map is smooth, with 8 rays
-            across a patch, so that neighbours say little more.
+            across a patch, so that neighbours say little more. The official method looks at all.
         samples: for `official`: (100, 8) ranks by confidence of the rays of each try; None to draw them.
         key: for `official`: what is drawn; None for `jax.random.key(0)`.
 
@@ -133,27 +133,32 @@ def cameras_from_rays(
         raise ValueError(f"inlier_angle is {inlier_angle}; it is a positive angle in radians")
     if max_rays is not None and max_rays < 4:
         raise ValueError(f"max_rays is {max_rays}; a camera needs at least 4, and is good from some thousand")
-    *leading, height, width, _ = ray.shape
-    ray = jnp.asarray(ray)
-    ray = ray.astype(jnp.promote_types(ray.dtype, jnp.float32))
+    ray = floats(ray)
     conf = jnp.ones_like(ray[..., 0]) if ray_conf is None else ray_conf.astype(ray.dtype)
     with jax.default_matmul_precision("highest"):
         if method == "official":
             key = jax.random.key(0) if key is None else key
-            samples = sample_indices(key, height, width) if samples is None else samples
+            samples = sample_indices(key, *ray.shape[-3:-1]) if samples is None else samples
             return _solve_officially(ray, conf, samples, key)
-        stride = 1 if max_rays is None else math.ceil(math.sqrt(max(1, height * width / max_rays)))
-        plane, ray, conf = (_every(stride, x) for x in (image_plane(height, width).astype(ray.dtype), ray, conf[..., None]))
-        # Views that share nothing go in groups that stay near the cache; what fills up the last one is degenerate, and cut off.
-        total = math.prod(leading)
-        group = max(1, leading[-1] if principal_point == "shared" else min(total, _VIEWS))
-        groups = [jnp.pad(x.reshape(total, *x.shape[-3:]), [(0, -total % group), *[(0, 0)] * 3]) for x in (ray, conf)]
-        groups = [x.reshape(len(x) // group, group, *x.shape[1:]) for x in groups]
-        solve = partial(_solve_scene, plane, mode=principal_point, inlier_angle=inlier_angle)
-        solution = lax.map(lambda views: solve(views[0], views[1][..., 0]), groups)
+        return _solve(ray, conf, mode=principal_point, inlier_angle=float(inlier_angle), max_rays=max_rays)
+
+
+@partial(jax.jit, static_argnames=("mode", "inlier_angle", "max_rays"))
+def _solve(ray: jax.Array, conf: jax.Array, mode: str, inlier_angle: float, max_rays: int | None) -> Solution:
+    """Views (..., h, w, 6) by least squares; a program by itself, so that a second call outside of `jax.jit` finds that of the first."""
+    *leading, height, width, _ = ray.shape
+    strides = _strides(height, width, 1 if max_rays is None else math.ceil(math.sqrt(max(1, height * width / max_rays))))
+    plane, ray, conf = (_every(strides, x) for x in (image_plane(height, width).astype(ray.dtype), ray, conf[..., None]))
+    # Views that share nothing go in groups that stay near the cache; what fills up the last one is degenerate, and cut off.
+    total = math.prod(leading)
+    group = max(1, leading[-1] if mode == "shared" else min(total, _VIEWS))
+    groups = [jnp.pad(x.reshape(total, *x.shape[-3:]), [(0, -total % group), *[(0, 0)] * 3]) for x in (ray, conf)]
+    groups = [x.reshape(len(x) // group, group, *x.shape[1:]) for x in groups]
+    solution = lax.map(lambda views: _solve_scene(plane, views[0], views[1][..., 0], mode, inlier_angle), groups)
     return jax.tree.map(lambda x: x.reshape(x.shape[0] * group, *x.shape[2:])[:total].reshape(*leading, *x.shape[2:]), solution)
 
 
+@jax.jit
 def _solve_officially(ray: jax.Array, conf: jax.Array, samples: jax.Array, key: jax.Array) -> Solution:
     """Views (..., h, w, 6) by the official method; the residual is over the rays within its threshold."""
     rotation, center, focal, principal_point, residual, share = official_cameras(ray, conf, samples, key)
@@ -165,13 +170,13 @@ def _solve_scene(plane: np.ndarray, ray: jax.Array, conf: jax.Array, mode: str, 
     """Views (S, h, w, 6) of one scene, or of no matter what where they share nothing; points of the image plane (h, w, 3)."""
     views, height, width, _ = ray.shape
     maps = _prepared(ray, conf)
-    stride = max(1, round((height * width / _COARSE_RAYS) ** 0.5))
+    strides = _strides(height, width, max(1, round((height * width / _COARSE_RAYS) ** 0.5)))
     points, directions, origins, weights = (_listed(x) for x in (plane, *maps))
-    coarse_points, coarse_directions, coarse_origins, coarse_weights = (_listed(_every(stride, x)) for x in (plane, *maps))
+    coarse_points, coarse_directions, coarse_origins, coarse_weights = (_listed(_every(strides, x)) for x in (plane, *maps))
     weights, coarse_weights = weights[..., 0, :], coarse_weights[..., 0, :]
     fixed, fixed_coarse = lax.stop_gradient(((directions, weights), (coarse_directions, coarse_weights)))
 
-    fours = _spread_fours(*_every(stride, plane).shape[:2])
+    fours = _spread_fours(*_every(strides, plane).shape[:2])
     start, result = jax.vmap(partial(_start, coarse_points, fours=fours, inlier_angle=inlier_angle))(*fixed_coarse)
     ok = result == OK
     if mode == "centred":
@@ -217,15 +222,25 @@ def _prepared(ray: jax.Array, conf: jax.Array) -> tuple[jax.Array, jax.Array, ja
     size = lax.stop_gradient(jnp.where(valid[..., None], size, 1))
     safe = jnp.where(valid[..., None], ray[..., :3] / size, 1)
     weights = jnp.where(valid, jnp.maximum(conf, 0), 0)
+    largest = lax.stop_gradient(jnp.max(weights, axis=(-2, -1), keepdims=True))  # it cancels: only against overflow and underflow
+    weights = weights / jnp.where(largest > 0, largest, 1)
     total = jnp.sum(weights, axis=(-2, -1), keepdims=True)
     weights = weights / jnp.where(total > 0, total, 1)
     directions = safe / jnp.linalg.norm(safe, axis=-1, keepdims=True)
     return directions, jnp.where(valid[..., None], ray[..., 3:], 0), weights[..., None]
 
 
-def _every(stride: int, x: np.ndarray | jax.Array) -> np.ndarray | jax.Array:
-    """Every `stride`-th row and column of a map (…, h, w, k)."""
-    return x[..., stride // 2 :: stride, stride // 2 :: stride, :]
+def _strides(height: int, width: int, stride: int) -> tuple[int, int]:
+    """Of rows and of columns, `stride` each; where a map is too narrow to keep two of the ones, more of the others."""
+    most = max(1, height // 2), max(1, width // 2)
+    rows, columns = (min(stride, side) for side in most)
+    return min(most[0], -(-(stride**2) // columns)), min(most[1], -(-(stride**2) // rows))
+
+
+def _every(strides: tuple[int, int], x: np.ndarray | jax.Array) -> np.ndarray | jax.Array:
+    """Every so many-th row and column of a map (…, h, w, k)."""
+    rows, columns = strides
+    return x[..., rows // 2 :: rows, columns // 2 :: columns, :]
 
 
 def _listed(x: np.ndarray | jax.Array) -> np.ndarray | jax.Array:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import jax
 import jax.numpy as jnp
 
-from da3jax.geometry.safe import matmul, safe_norm, safe_normalize
+from da3jax.geometry.safe import matmul, matrix_of, safe_norm, safe_normalize
 
 
 def matrix_from_quaternion(quaternion: jax.Array) -> jax.Array:
@@ -17,7 +17,7 @@ def matrix_from_quaternion(quaternion: jax.Array) -> jax.Array:
         [s * (x * y + z * w), 1 - s * (x * x + z * z), s * (y * z - x * w)],
         [s * (x * z - y * w), s * (y * z + x * w), 1 - s * (x * x + y * y)],
     ]
-    return jnp.stack([jnp.stack(row, axis=-1) for row in rows], axis=-2)
+    return matrix_of(rows)
 
 
 def quaternion_from_matrix(matrix: jax.Array) -> jax.Array:
@@ -33,7 +33,7 @@ def quaternion_from_matrix(matrix: jax.Array) -> jax.Array:
         [c + g, f + h, 1 - a - e + i, d - b],
         [h - f, c - g, d - b, 1 + a + e + i],
     ]
-    rows = jnp.stack([jnp.stack(row, axis=-1) for row in rows], axis=-2)  # (..., 4, 4)
+    rows = matrix_of(rows)  # (..., 4, 4)
     best = jnp.argmax(jnp.diagonal(rows, axis1=-2, axis2=-1), axis=-1)[..., None, None]
     quaternion = jnp.take_along_axis(rows, best, axis=-2)[..., 0, :]
     quaternion = quaternion / jnp.linalg.norm(quaternion, axis=-1, keepdims=True)

@@ -3,12 +3,24 @@
 from __future__ import annotations
 
 import functools
+from collections.abc import Sequence
 
 import jax
 import jax.numpy as jnp
 
 matmul = functools.partial(jnp.matmul, precision=jax.lax.Precision.HIGHEST)
 """A matrix product that is never rounded to bfloat16 or TF32, nor is its gradient."""
+
+
+def floats(x: jax.typing.ArrayLike) -> jax.Array:
+    """As an array of float32, or of what has more bits."""
+    x = jnp.asarray(x)
+    return x.astype(jnp.promote_types(x.dtype, jnp.float32))
+
+
+def matrix_of(rows: Sequence[Sequence[jax.Array]]) -> jax.Array:
+    """Matrices (..., M, N) of their entries (...), row by row."""
+    return jnp.stack([jnp.stack(row, axis=-1) for row in rows], axis=-2)
 
 
 def safe_divide(numerator: jax.Array, denominator: jax.Array) -> jax.Array:

@@ -8,7 +8,7 @@ import enum
 import jax
 import jax.numpy as jnp
 
-from da3jax.geometry.safe import safe_divide, safe_sqrt
+from da3jax.geometry.safe import floats, safe_divide, safe_sqrt
 
 ROUNDS = 6
 """Least-squares fits, each to the inliers of the one before."""
@@ -62,6 +62,7 @@ def align_scale_shift(
     Pixels where either map is not finite do not count. All maps get the same key.
     Source: Depth Anything 3, section 4.2 (alignment of the teacher).
     """
+    prediction, reference = floats(prediction), floats(reference)
     shape, size = prediction.shape[:-2], prediction.shape[-2] * prediction.shape[-1]
     flat = (jnp.asarray(x).reshape(-1, size) for x in (prediction, reference, mask))
     fit = jax.vmap(lambda x, y, m: _align(x, y, m, key, tries, samples))(*flat)

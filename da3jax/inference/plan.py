@@ -12,7 +12,7 @@ from jax.sharding import Mesh
 from da3jax.config import PATCH_SIZE, PRESETS, REF_VIEW_STRATEGIES, Config, NestedConfig
 from da3jax.inference.program import Task
 from da3jax.ops.target import target_platform
-from da3jax.schema import is_integer, one_of
+from da3jax.schema import blocks_of, is_integer, one_of
 from da3jax.types import Views
 
 logger = logging.getLogger(__name__)
@@ -53,15 +53,13 @@ def planned(
     if infer_gs and "raw_gs" not in config.outputs:
         able = " and ".join(name for name, preset in PRESETS.items() if "raw_gs" in preset.outputs)
         raise ValueError(f"infer_gs needs a network that predicts Gaussians, and {config.name} has no head for them; {able} have one")
-    layers = () if export_feat_layers is None else export_feat_layers
-    if not np.iterable(layers) or not all(map(is_integer, layers := tuple(layers))):
-        raise ValueError(f"export_feat_layers is {layers!r}; it is a list of blocks, such as [2, 3]")
+    layers = blocks_of("export_feat_layers", () if export_feat_layers is None else export_feat_layers)
     views = _usable(config, views, independent, use_ray_pose)
     return views, Task(
         outputs=_outputs(config, outputs, views, use_ray_pose, infer_gs),
         use_ray_pose=use_ray_pose,
         ref_view_strategy=ref_view_strategy,
-        export_feat_layers=tuple(map(int, layers)),
+        export_feat_layers=layers,
         independent=independent,
         align_to_input_ext_scale=align_to_input_ext_scale,
         infer_gs=infer_gs,

@@ -8,6 +8,7 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from flax import linen as nn
 from jax.sharding import Mesh
 
@@ -26,7 +27,7 @@ from da3jax.models.stacking import is_stacked, unstack_layers
 from da3jax.ops.attention import attention
 from da3jax.ops.target import target_platform
 from da3jax.parallel import Axis, all_views, own_views
-from da3jax.schema import one_of
+from da3jax.schema import blocks_of, one_of
 from da3jax.types import NetworkOutput, Params
 
 DTYPES = ("float32", "bfloat16")
@@ -99,11 +100,16 @@ class Network(nn.Module):
         # On accelerators float32 products are otherwise rounded in secret; heads and cameras stay near float32 beside a bfloat16 backbone.
         exact = compute_dtype(self.dtype) == "float32"
         with jax.default_matmul_precision("highest" if exact else "tensorfloat32"):
-            layers = {"feature_layers": tuple(export_feat_layers), "attention_layers": tuple(attention_layers)}
+            layers = {
+                "feature_layers": blocks_of("export_feat_layers", export_feat_layers),
+                "attention_layers": blocks_of("attention_layers", attention_layers),
+            }
             return self._run(images, extrinsics, intrinsics, conditioned, view_mask, ref_view_strategy, outputs, layers, on_host)
 
     def _run(self, images, extrinsics, intrinsics, conditioned, view_mask, ref_view_strategy, outputs, layers, on_host) -> NetworkOutput:
         config = self.config
+        if isinstance(on_host, str):
+            raise ValueError(f"on_host is the string {on_host!r}; it is a list of names, like [{on_host!r}]")
         for name in on_host:
             one_of("output on the host", name, ON_HOST)
         arrays = (images, extrinsics, intrinsics, conditioned, view_mask)
@@ -252,7 +258,7 @@ def forward(
     """
     nested = isinstance(config, NestedConfig)
     stacked = is_stacked(params.get("anyview", params) if nested else params)
-    if stacked and (export_feat_layers or attention_layers):  # they may be wanted from the middle of a scan
+    if stacked and (np.size(export_feat_layers) or np.size(attention_layers)):  # they may be wanted from the middle of a scan
         params, stacked = unstack_layers(params, config), False
     arguments = (images, extrinsics, intrinsics)
     options = {
@@ -316,7 +322,7 @@ def _check(
     one_of("ref_view_strategy", ref_view_strategy, REF_VIEW_STRATEGIES)
     blocks = range(config.backbone.depth)
     for layer in layers["feature_layers"]:
-        if not isinstance(layer, int) or layer not in blocks:
+        if layer not in blocks:
             raise ValueError(f"export_feat_layers has {layer!r}; blocks of {config.name} are 0 to {config.backbone.depth - 1}")
     for layer in layers["attention_layers"]:
         one_of(f"attention_layers of {config.name}: block", layer, [index for index in blocks if config.backbone.cross_view(index)])

@@ -6,7 +6,10 @@ import math
 from collections.abc import Sequence
 
 import jax
+import numpy as np
 from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
+
+from da3jax.schema import is_integer
 
 BATCH_AXES = ("data", "fsdp")
 """Scenes are split over both; parameters and the optimiser's moments over `fsdp` alone."""
@@ -24,11 +27,13 @@ def make_mesh(data: int = -1, fsdp: int = 1, view: int = 1, devices: Sequence[ja
     """A mesh of `data` × `fsdp` × `view` devices (all there are by default), where -1 for one of them means what is left.
 
     Raises:
-        ValueError: the devices do not split that way.
+        ValueError: the devices do not split that way, or something is no number of devices, or no device.
     """
-    devices = jax.devices() if devices is None else list(devices)
+    devices = jax.devices() if devices is None else _listed(devices)
     sizes = dict(zip(AXES, (data, fsdp, view), strict=True))
     wanted = "a mesh of " + " × ".join(f"{name} {size}" for name, size in sizes.items())
+    if not all(map(is_integer, sizes.values())):
+        raise ValueError(f"{wanted} cannot be made; all are whole numbers of devices")
     left = [name for name, size in sizes.items() if size == -1]
     if len(left) > 1 or any(size < 1 for size in sizes.values() if size != -1):
         raise ValueError(f"{wanted} cannot be made; all are positive numbers of devices, or one is -1 for what is left")
@@ -57,19 +62,28 @@ def _call(sizes: dict[str, int]) -> str:
     return f"make_mesh({', '.join(f'{name}={size}' for name, size in sizes.items())})"
 
 
+def _listed(devices: Sequence[jax.Device]) -> list[jax.Device]:
+    found = list(devices) if np.iterable(devices) else [devices]
+    if not np.iterable(devices) or not all(isinstance(device, jax.Device) for device in found):
+        raise ValueError(f"devices is {devices!r}; it is a list of devices, such as jax.devices()[:2]")
+    if not found:
+        raise ValueError("devices is empty; it is how many, or at least one of jax.devices()")
+    return found
+
+
 def mesh_of(devices: int | Sequence[jax.Device]) -> Mesh:
     """The mesh whose devices share the views of one scene: the first so many that there are, or those named.
 
     Raises:
         ValueError: there are not so many devices, or none is named.
     """
-    if isinstance(devices, int):
+    if is_integer(devices):
         there = jax.devices()
         if not 1 <= devices <= len(there):
             raise ValueError(f"devices is {devices}; there are {len(there)} ({there[0].platform}), so it is from 1 to {len(there)}")
         devices = there[:devices]
-    if not len(devices):
-        raise ValueError("devices is empty; it is how many, or at least one of jax.devices()")
+    if not np.iterable(devices):
+        raise ValueError(f"devices is {devices!r}; it is how many, or a list such as jax.devices()[:2]")
     return make_mesh(1, view=-1, devices=devices)
 
 

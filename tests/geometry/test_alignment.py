@@ -285,6 +285,21 @@ def test_no_camera_at_all_is_refused():
         geometry.align_poses(np.zeros((0, 3, 4)), np.zeros((0, 3, 4)))
 
 
+def test_sets_that_do_not_match_are_refused():
+    with pytest.raises(ValueError, match="prediction has 3 cameras and reference 4; they are the same ones"):
+        geometry.align_poses(np.zeros((3, 3, 4)), np.zeros((4, 3, 4)))
+    for shapes in (((0, 3), (0, 3)), ((3, 3), (4, 3))):
+        with pytest.raises(ValueError, match=r"points are of the shapes .* and .*; both are \(\.\.\., N, 3\), of at least one point"):
+            geometry.umeyama(*map(np.zeros, shapes))
+
+
+def test_whole_numbers_are_points_too():
+    points = np.array([[0, 0, 0], [1, 0, 0], [0, 2, 0], [0, 0, 3]])
+    found = geometry.umeyama(points, 2 * points + 1)
+    np.testing.assert_allclose(found.similarity.scale, 2, rtol=1e-6)
+    np.testing.assert_allclose(found.similarity.translation, 1, rtol=1e-6)
+
+
 @pytest.mark.parity
 @pytest.mark.parametrize("views", [3, 8])
 def test_without_ransac_it_is_the_official_alignment(views):

@@ -1,6 +1,7 @@
 """Cameras out of ray maps: exact rays, noise, outliers, gradients, degenerate maps, and the official method beside ours."""
 
 import functools
+import logging
 
 import jax
 import jax.numpy as jnp
@@ -301,6 +302,35 @@ def test_thinned_maps_give_nearly_the_same_and_no_view_gives_none():
     assert 0 < np.abs(thinned.focal - whole.focal).max() < 0.02
     assert errors(whole, truth)[0].max() < errors(thinned, truth)[0].max() < 1
     assert solve(rays[:0]).rotation.shape == (0, 3, 3)
+
+
+@pytest.mark.parametrize("size", [(4, 200), (200, 4), (9, 64)])
+def test_long_thin_maps_are_thinned_along_their_length(size):
+    truth = cameras(15, 1)
+    assert errors(solve(ray_maps(truth, *size), max_rays=24), truth)[0][0] < 0.01
+    solution = solve(ray_maps(truth, 1, 300), max_rays=16)  # rays in a plane
+    assert solution.result.tolist() == [DEGENERATE]
+
+
+def test_a_second_call_compiles_nothing(caplog):
+    rays = ray_maps(cameras(9, 2), 8, 10)
+    with jax.log_compiles(), caplog.at_level(logging.WARNING, "jax"):
+        for method in ("least_squares", "official"):
+            cameras_from_rays(rays, method=method)
+            assert "Compiling" in caplog.text
+            caplog.clear()
+            cameras_from_rays(rays, method=method)
+            assert "Compiling" not in caplog.text
+
+
+@pytest.mark.parametrize("size", [1e-36, 1e37])
+def test_only_the_ratios_of_confidence_count(size):
+    rays = ray_maps(cameras(8, 2), 6, 8)
+    conf = np.random.default_rng(0).uniform(0.5, 1, rays.shape[:-1]).astype(np.float32)
+    scaled = np.float32(size) * conf
+    for one, other in zip(jax.tree.leaves(solve(rays, scaled)), jax.tree.leaves(solve(rays, conf)), strict=True):
+        np.testing.assert_allclose(one, other, rtol=1e-4, atol=1e-5)
+    assert np.isfinite(quick_jit(jax.grad(lambda conf: numbers(rays, conf).sum()))(scaled)).all()
 
 
 @pytest.mark.parametrize("dtype", [jnp.bfloat16, np.float64])

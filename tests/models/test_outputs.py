@@ -141,7 +141,7 @@ def test_a_nested_network_gives_what_its_halves_give():
 
 @pytest.fixture(scope="module")
 def features_and_taps():
-    return compiled(ANYVIEW, outputs=("taps",), export_feat_layers=(0, 3))
+    return compiled(ANYVIEW, outputs=("taps",), export_feat_layers=(np.int64(0), 3))
 
 
 def test_features_are_the_normed_patch_tokens_of_the_blocks(features_and_taps):
@@ -212,7 +212,10 @@ def test_blocks_after_the_last_feature_are_not_run():
         ({"export_feat_layers": (4,)}, "export_feat_layers has 4; blocks of four-blocks are 0 to 3"),
         ({"export_feat_layers": (-1,)}, "export_feat_layers has -1; blocks of four-blocks are 0 to 3"),
         ({"attention_layers": (2,)}, "attention_layers of four-blocks: block 2 is unknown; it is one of 3"),
-        ({"export_feat_layers": ("0",)}, "export_feat_layers has '0'; blocks of four-blocks are 0 to 3"),
+        ({"export_feat_layers": ("0",)}, r"export_feat_layers is \('0',\); it is a list of blocks, such as \[2, 3\]"),
+        ({"export_feat_layers": 3}, r"export_feat_layers is 3; it is a list of blocks"),
+        ({"attention_layers": [True]}, r"attention_layers is \(True,\); it is a list of blocks"),
+        ({"on_host": "ray"}, r"on_host is the string 'ray'; it is a list of names, like \['ray'\]"),
     ],
 )
 def test_unknown_names_are_refused(options, message):

@@ -60,8 +60,27 @@ def test_the_devices_of_one_scene():
     for devices in (0, 9):
         with pytest.raises(ValueError, match=rf"devices is {devices}; there are 8 \(cpu\), so it is from 1 to 8"):
             mesh_of(devices)
-    with pytest.raises(ValueError, match=r"devices is empty; it is how many, or at least one of jax.devices\(\)"):
-        mesh_of([])
+    assert mesh_of(np.int64(2)).size == 2
+    for make in (mesh_of, lambda devices: make_mesh(devices=devices)):
+        with pytest.raises(ValueError, match=r"devices is empty; it is how many, or at least one of jax.devices\(\)"):
+            make([])
+
+
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (lambda: mesh_of(2.0), r"devices is 2.0; it is how many, or a list such as jax.devices\(\)\[:2\]"),
+        (lambda: mesh_of(True), "devices is True; it is how many"),
+        (lambda: mesh_of(jax.devices()[0]), "it is how many, or a list"),
+        (lambda: mesh_of("2"), r"devices is '2'; it is a list of devices, such as jax.devices\(\)\[:2\]"),
+        (lambda: make_mesh(devices=jax.devices()[0]), "it is a list of devices, such as"),
+        (lambda: make_mesh("2"), "a mesh of data 2 × fsdp 1 × view 1 cannot be made; all are whole numbers of devices"),
+        (lambda: make_mesh(2.0), "a mesh of data 2.0 × .* all are whole numbers of devices"),
+    ],
+)
+def test_what_is_no_device_and_no_number_of_them_is_refused(make, message):
+    with pytest.raises(ValueError, match=message):
+        make()
 
 
 def test_a_device_that_shares_scenes_keeps_its_part_of_the_parameters():

@@ -62,8 +62,9 @@ def test_what_is_unknown_or_impossible_is_refused():
         plan("da3-small", 2, 28, 42, "h200")
     with pytest.raises(ValueError, match="height is 30; processed images have multiples of 14, for example 28"):
         plan("da3-small", 2, 30, 42)
-    with pytest.raises(ValueError, match="views is 0; it is a whole number, at least 1"):
-        plan("da3-small", 0, 28, 42)
+    for views in (0, 2.5, "3"):
+        with pytest.raises(ValueError, match=f"views is {views!r}; it is a whole number, at least 1"):
+            plan("da3-small", views, 28, 42)
 
 
 @pytest.mark.skipif(importlib.util.find_spec("libtpu") is None, reason="needs the extra plan-tpu")
