@@ -17,6 +17,9 @@ _BLOCK = 16384
 _UNDECIDED = 8.0
 """χ² of a principal point at which it goes half the way to the image centre; that of centred cameras is larger in e⁻⁴ of all cases."""
 
+_ROUNDING = 16.0
+"""Of a sum over rays, in units of the last place."""
+
 Rays = tuple[jax.Array, jax.Array, jax.Array]
 """Points of the image plane (3, n), unit directions (S, 3, n), weights (S, n)."""
 
@@ -54,7 +57,8 @@ def refined(camera: Camera, rays: Rays, steps: int, mode: str, inlier_angle: flo
 
     def step(_, camera):
         normal, gradient, *_ = jax.vmap(partial(_equations, inlier_angle=inlier_angle), in_axes=(0, None, 0, 0))(camera, *rays)
-        return jax.vmap(Camera.moved)(camera, _coupled(normal, gradient, mode, ok))
+        change = _coupled(normal, gradient, mode, ok)
+        return jax.vmap(Camera.moved)(camera, jnp.where(jnp.isfinite(change).all(axis=-1, keepdims=True), change, 0))
 
     return lax.fori_loop(0, steps, step, camera)
 
@@ -98,10 +102,9 @@ def _block_equations(camera: Camera, points: jax.Array, directions: jax.Array, w
 
 
 def _regular(normal: jax.Array, ok: jax.Array) -> jax.Array:
-    """(S, 7, 7) that have an inverse."""
+    """(S, 7, 7) that have an inverse: no direction is better known, for any one unknown's scale, than rounding leaves it."""
     eye = jnp.eye(7, dtype=normal.dtype)
-    ridge = 4 * jnp.finfo(normal.dtype).eps * jnp.trace(normal, axis1=-2, axis2=-1)[:, None, None]
-    return jnp.where(ok[:, None, None], normal + ridge * eye[None], eye[None])
+    return jnp.where(ok[:, None, None], normal * (1 + _ROUNDING * jnp.finfo(normal.dtype).eps * eye[None]), eye[None])
 
 
 def _eliminated(normal: jax.Array) -> tuple[jax.Array, jax.Array]:
@@ -140,6 +143,9 @@ def settled(camera: Camera, rays: Rays, inlier_angle: float, ok: jax.Array) -> C
     equations = jax.vmap(partial(_equations, inlier_angle=inlier_angle), in_axes=(0, None, 0, 0))
     normal, _, square, total, squares = equations(camera, *rays)
     response, left = _eliminated(_regular(normal, ok))
+    # What rounding may have made of nothing says nothing.
+    rounding = 2 * _ROUNDING * jnp.finfo(left.dtype).eps * jnp.diagonal(normal, axis1=-2, axis2=-1)[:, 5:]
+    left = left - jax.vmap(jnp.diag)(rounding)
     total = jnp.where(ok, total, 1)
     # What JᵀWr varies by is JᵀWJ times this: a ray's variance along each of two axes, rounding included, by Σ w² / Σ w.
     noise = (square / total / 2 + jnp.finfo(square.dtype).eps ** 2) * jnp.where(ok, squares, 1) / total

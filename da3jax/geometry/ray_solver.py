@@ -101,8 +101,8 @@ def cameras_from_rays(
             Of fewer bits than float32 they become that.
         ray_conf: (..., h, w) weights, at least 0; None for all alike.
         method: `least_squares`, as above, or `official` (RANSAC and QL), which is slow and right for centred principal points only.
-        principal_point: `free` for each view, and drawn to the image centre as far as noise leaves it undecided; `shared` by the views of
-            a scene (the last leading axis); or `centred`.
+        principal_point: `free` for each view, and drawn to the image centre as far as noise, or in views narrower than some 5 degrees
+            rounding, leaves it undecided; `shared` by the views of a scene (the last leading axis); or `centred`.
         inlier_angle: radians from which on a ray counts for less than a quarter. The official method has a threshold of its own.
         max_rays: rays of a view that are looked at, every so many-th row and column; None for all. A network's map is smooth, with 8 rays
             across a patch, so that neighbours say little more. The official method looks at all.

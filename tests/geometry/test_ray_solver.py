@@ -140,6 +140,19 @@ def test_exact_rays_keep_a_principal_point_that_is_nearly_centred():
         assert principal_point.max() < 2e-5
 
 
+@pytest.mark.parametrize(("focal", "noise", "bar"), [(50, 0.0, 0.01), (10, 1e-3, 0.1)])
+def test_of_a_narrow_view_what_its_rays_do_not_tell_is_at_the_centre(focal, noise, bar):
+    """Fields of view of 2.3 and of 11 degrees."""
+    truth = cameras(3, 16, focal=(focal, 1.001 * focal), off_centre=0)
+    assert np.median(errors(solve_in_eights(ray_maps(truth, 24, 32, noise=noise)), truth)[0]) < bar
+
+
+def test_of_the_narrowest_views_nothing_is_known_and_no_number_is_none():
+    for focal in (100, 300, 1000):
+        truth = cameras(3, 8, focal=(focal, 1.001 * focal))
+        assert all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(solve(ray_maps(truth, 24, 32))))
+
+
 def test_off_centre_it_is_right_where_the_official_method_is_wrong():
     truth = (np.eye(3)[None], np.array([[1.7, 2.1]]), np.array([[0.15, -0.1]]), np.zeros((1, 3)))
     rays = ray_maps(truth, 24, 32)
