@@ -43,10 +43,10 @@ def umeyama(
     Source: Umeyama, Least-squares estimation of transformation parameters between two point patterns, 1991.
 
     Raises:
-        ValueError: there is not one point, or as many are not given of both.
+        ValueError: what is given are no points, or not one, or not as many of both.
     """
     source, target = floats(source), floats(target)
-    if source.shape[-2:] != target.shape[-2:] or 0 in source.shape[-2:]:
+    if source.ndim < 2 or source.shape[-2:] != target.shape[-2:] or source.shape[-1] != 3 or not source.shape[-2]:
         raise ValueError(f"points are of the shapes {source.shape} and {target.shape}; both are (..., N, 3), of at least one point")
     weights = jnp.ones_like(source[..., 0]) if weights is None else jnp.asarray(weights, source.dtype)
     counts = weights[..., None] > 0
@@ -92,9 +92,12 @@ def align_poses(
     The mask (..., N) says which views count; the others may be NaN.
 
     Raises:
-        ValueError: there is not one camera, or as many are not given of both.
+        ValueError: what is given are no cameras, or not one, or not as many of both.
     """
     prediction, reference = floats(prediction), floats(reference)
+    for name, cameras in (("prediction", prediction), ("reference", reference)):
+        if cameras.ndim < 3 or cameras.shape[-2:] not in ((3, 4), (4, 4)):
+            raise ValueError(f"{name} has the shape {cameras.shape}; cameras are (..., N, 3, 4) or (..., N, 4, 4)")
     if 0 in prediction.shape[-3:]:
         raise ValueError(f"prediction has the shape {prediction.shape}; at least one camera is needed to align with")
     if prediction.shape[-3] != reference.shape[-3]:

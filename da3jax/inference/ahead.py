@@ -8,11 +8,10 @@ import jax
 import numpy as np
 
 from da3jax.config import Config
-from da3jax.inference.plan import check_size, planned
+from da3jax.inference.plan import check_size, check_views, planned
 from da3jax.inference.program import KnownCameras
 from da3jax.inference.running import Runner
 from da3jax.parallel import view_sharding
-from da3jax.schema import is_integer
 from da3jax.types import Views
 
 
@@ -20,8 +19,7 @@ def trace(
     runner: Runner, config: Config, views: int, height: int, width: int, *, extrinsics: bool, intrinsics: bool, **options: Any
 ) -> jax.stages.Traced:
     """What `DepthAnything3.compile` compiles; arguments and errors are its."""
-    if not is_integer(views) or views < 1:
-        raise ValueError(f"views is {views!r}; it is a whole number, at least 1")
+    check_views(views)
     check_size(height, width)
     eyes = np.broadcast_to(np.eye(3, 4), (1, views, 3, 4))
     stand_in = Views(

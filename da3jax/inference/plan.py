@@ -18,6 +18,12 @@ from da3jax.types import Views
 logger = logging.getLogger(__name__)
 
 
+def check_views(views: int) -> None:
+    """Raises a ValueError for what is no number of views."""
+    if not is_integer(views) or views < 1:
+        raise ValueError(f"views is {views!r}; it is a whole number, at least 1")
+
+
 def check_size(height: int, width: int) -> None:
     """Raises a ValueError for a size that no processed image has."""
     for name, side in (("height", height), ("width", width)):

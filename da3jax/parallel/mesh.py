@@ -63,12 +63,11 @@ def _call(sizes: dict[str, int]) -> str:
 
 
 def _listed(devices: Sequence[jax.Device]) -> list[jax.Device]:
-    found = list(devices) if np.iterable(devices) else [devices]
-    if not np.iterable(devices) or not all(isinstance(device, jax.Device) for device in found):
+    if not np.iterable(devices) or not all(isinstance(device, jax.Device) for device in devices):
         raise ValueError(f"devices is {devices!r}; it is a list of devices, such as jax.devices()[:2]")
-    if not found:
-        raise ValueError("devices is empty; it is how many, or at least one of jax.devices()")
-    return found
+    if not len(devices):
+        raise ValueError("devices is empty; it is at least one of jax.devices()")
+    return list(devices)
 
 
 def mesh_of(devices: int | Sequence[jax.Device]) -> Mesh:

@@ -16,6 +16,7 @@ from jax.sharding import SingleDeviceSharding
 from da3jax.config import PRESETS, Config, ModelConfig, NestedConfig, load_config
 from da3jax.inference import DepthAnything3
 from da3jax.inference.loading import in_form_for_target
+from da3jax.inference.plan import check_views
 from da3jax.models import init_params
 from da3jax.ops.target import made_for
 from da3jax.parallel import make_mesh
@@ -23,7 +24,7 @@ from da3jax.planner.flops import count_flops
 from da3jax.planner.memory import peak_bytes
 from da3jax.planner.search import largest_that_fits
 from da3jax.planner.topologies import find_topology
-from da3jax.schema import is_integer, one_of
+from da3jax.schema import one_of
 from da3jax.weights import read_config
 from da3jax.weights.released import RELEASES, find
 
@@ -86,8 +87,7 @@ def plan(
         ValueError: an unknown model or topology, or a size or option that `inference` would refuse.
         ModuleNotFoundError: the compiler for these devices is not installed; the message says which extra has it.
     """
-    if not is_integer(views) or views < 1:
-        raise ValueError(f"views is {views!r}; it is a whole number, at least 1")
+    check_views(views)
     config, where = config_of(model), find_topology(topology)
     usable = where.target.usable() if usable_bytes is None else usable_bytes
     devices = where.devices()

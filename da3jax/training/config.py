@@ -20,7 +20,7 @@ from da3jax.training.losses import LOSSES, LossConfig, outputs_of, outputs_of_te
 from da3jax.training.optimizer import OptimizerConfig
 
 NO_PART_OF_THE_RESULT = (
-    "folder", "remat", "stack_layers", "mesh", "validation", "log_every", "checkpoint_every", "keep_last", "keep_best", "tensorboard",
+    "folder", "remat", "stack_layers", "validation", "log_every", "checkpoint_every", "keep_last", "keep_best", "tensorboard",
     "data.workers",
 )  # fmt: skip
 """Keys on which the weights do not depend, but for rounding."""
@@ -118,9 +118,10 @@ class TrainConfig:
         for name, weight in weights.items():
             if weight and (lacking := set(outputs_of_term(name)) - gives):
                 fitting = [preset for preset, of in LOSSES.items() if gives.issuperset(outputs_of(of.weights)) and not of.weights.objects]
+                or_else = f", or losses the preset {' or '.join(fitting)}" if fitting else ""
                 raise ValueError(
                     f"losses.weights.{name} is {weight}, and {self.model.name} has no output {', '.join(sorted(lacking))} to learn it; "
-                    f"it is 0, or losses the preset {' or '.join(fitting)}"
+                    f"it is 0{or_else}"
                 )
         depth = self.model.backbone.depth
         if any(block >= depth for block in self.losses.feature_layers):
@@ -165,7 +166,8 @@ def load_train_config(
 
     Args:
         source: the file, one of the project's own by name such as `train/da3_small` or `finetune/small_frozen`, or the dict itself.
-        overrides: `key=value`, the value in YAML; in a list a number is the key, as in `data.sources.0.weight=2`.
+        overrides: `key=value`, the value in YAML; in a list a number is the key, as in `data.sources.0.weight=2`. Of a block
+            (`optimizer={b1: 0.5}`) what it does not name stays as it is, but for an item of a list, which is replaced.
         defaults: what counts where the source says nothing.
 
     Raises:
@@ -246,7 +248,8 @@ def _overridden(fields: Mapping[str, Any], override: str) -> dict[str, Any]:
 
 def _put(place: Any, names: list[str], value: Any, key: str) -> Any:
     """A copy of a nested dict or list with the value at the end of `names`. A dict goes on top of the one there, but for a list's."""
-    if isinstance(place, str) and (names or isinstance(value, Mapping)):  # a preset's name, of which something is to be another
+    if isinstance(place, str) and (names or (isinstance(value, Mapping) and key in ("model", "losses"))):
+        # A preset's name, of which something is to be another.
         place = {"preset": place}
     if not names:
         return merge(place, value)

@@ -86,16 +86,18 @@ def train(config: TrainConfig, *, report: Report = lambda step, metrics: None) -
             ended with another configuration; a sentence says what.
         OSError: something cannot be read or written, or another process trains in the folder.
 
-    After an error of the data, or of validation, the last step is saved (by several processes, what was saved before is still there).
+    After an error of the data, or of validation, the last step is saved (by several processes, what was saved before is still there). A
+    validation that failed is not made up for: the run goes on from that step to the next one.
     """
     folder = pathlib.Path(config.folder)
     check_writable(folder, "the folder of the run")
     before = _remembered(folder) or config
     finished = folder / f"weights-{config.steps}"
     if is_whole(finished):
-        if differs := differences(before, config, but_for=NO_PART_OF_THE_RESULT):
+        if differs := differences(before, config, but_for=("steps", *NO_PART_OF_THE_RESULT)):  # it may have gone on to more
             raise ValueError(
-                f"{finished} is there already, of another configuration ({'; '.join(differs)}); name another folder, or remove it"
+                f"{finished} is there already, and the run in {folder} last had another configuration ({'; '.join(differs)}); name another "
+                f"folder, or remove it"
             )
         logger.info("all %d steps are taken already", config.steps)
         return finished
@@ -306,9 +308,9 @@ def _remembered(folder: pathlib.Path) -> TrainConfig | None:
     path = folder / CONFIGURATION
     if not path.exists():
         return None
-    if not is_of_a_run(path):
+    if not is_of_a_run(path) and not (folder / "checkpoints").exists():
         raise ValueError(
-            f"{path} is there, and no run has written it; a run keeps its configuration there, so name another folder, or that file"
+            f"{path} is there, and no run has written it; a run keeps its configuration there, so name another folder, or rename that file"
         )
     try:
         return load_train_config(path)

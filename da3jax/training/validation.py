@@ -77,9 +77,10 @@ def make_validation(config: TrainConfig, forward: Forward, mesh: Mesh) -> Callab
     def validate(params: Params) -> dict[str, float]:
         rows: list[dict[str, float]] = []
         batches.set_state(start)
-        with batches, _as_of_validation():
+        with batches:
             for _ in range(settings.batches):
-                loaded = next(batches)
+                with _as_of_validation():
+                    loaded = next(batches)
                 for sentence in set(loaded.skipped) - said:
                     logger.warning("skipped in validation, which looks at others in their place: %s", sentence)
                 said.update(loaded.skipped)

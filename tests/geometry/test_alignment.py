@@ -288,7 +288,9 @@ def test_no_camera_at_all_is_refused():
 def test_sets_that_do_not_match_are_refused():
     with pytest.raises(ValueError, match="prediction has 3 cameras and reference 4; they are the same ones"):
         geometry.align_poses(np.zeros((3, 3, 4)), np.zeros((4, 3, 4)))
-    for shapes in (((0, 3), (0, 3)), ((3, 3), (4, 3))):
+    with pytest.raises(ValueError, match=r"reference has the shape \(3, 4\); cameras are \(\.\.\., N, 3, 4\) or"):
+        geometry.align_poses(np.zeros((3, 3, 4)), np.zeros((3, 4)))
+    for shapes in (((0, 3), (0, 3)), ((3, 3), (4, 3)), ((5, 2), (5, 2)), ((3,), (3,))):
         with pytest.raises(ValueError, match=r"points are of the shapes .* and .*; both are \(\.\.\., N, 3\), of at least one point"):
             geometry.umeyama(*map(np.zeros, shapes))
 

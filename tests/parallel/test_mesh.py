@@ -62,7 +62,7 @@ def test_the_devices_of_one_scene():
             mesh_of(devices)
     assert mesh_of(np.int64(2)).size == 2
     for make in (mesh_of, lambda devices: make_mesh(devices=devices)):
-        with pytest.raises(ValueError, match=r"devices is empty; it is how many, or at least one of jax.devices\(\)"):
+        with pytest.raises(ValueError, match=r"devices is empty; it is at least one of jax.devices\(\)"):
             make([])
 
 

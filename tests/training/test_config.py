@@ -128,6 +128,8 @@ def test_differences_are_named():
             "model=da3mono-large",
             "losses.weights.ray is 1.0, and da3mono-large has no output ray to learn it; .* the preset mono or metric$",
         ),
+        ("model={camera: null}", "losses.weights.camera is 1.0, and da3-small.* has no output cameras to learn it; it is 0$"),
+        ("folder={a: 1}", "folder is {'a': 1}; it is of type str"),
         ("seed=9223372036854775808", "seed is 9223372036854775808; it is from 0 to 2⁶³ − 1"),
         ("validation={data: {}, seed: -1}", "validation.seed is -1; it is from 0 to 2⁶³ − 1"),
         ("data.sources.²=2", "data.sources.² has '²' where the configuration has a list; it is a number from 0 to 0"),

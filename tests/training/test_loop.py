@@ -390,9 +390,12 @@ def test_what_was_learned_is_saved_when_the_data_fail(counting, photographs, tmp
         train(config)
     (reached,) = saved_steps(tmp_path / "run")
     assert reached >= 3
-    with pytest.raises(OSError, match="scenes"):  # nothing was learned this time
-        train(config)
-    assert saved_steps(tmp_path / "run") == [reached]
+
+
+def test_when_the_first_batch_fails_nothing_is_saved_that_others_would_go_on_from(counting, photographs, tmp_path):
+    with pytest.raises(ValueError, match="none of 3 scenes has 5 images"):
+        train(run(tmp_path / "run", data=data_of(photographs) | {"views": [5]}))
+    assert saved_steps(tmp_path / "run") == []
 
 
 def test_what_was_learned_is_saved_when_validation_fails(counting, photographs, tmp_path):
@@ -422,8 +425,12 @@ def test_a_finished_folder_of_another_configuration_is_refused(counting, photogr
     folder = tmp_path / "run"
     made = train(run(folder, data=data_of(photographs)))
     assert train(run(folder, data=data_of(photographs), log_every=2, keep_last=5)) == made  # the weights are the same
-    with pytest.raises(ValueError, match=r"weights-4 is there already, of another configuration \(seed: 0 → 1\); name another folder, or"):
+    with pytest.raises(
+        ValueError, match=r"weights-4 is there already, and the run in .* last had another configuration \(seed: 0 → 1\); name"
+    ):
         train(run(folder, data=data_of(photographs), seed=1))
+    train(run(folder, data=data_of(photographs), steps=6))
+    assert train(run(folder, data=data_of(photographs))) == made
 
 
 def test_a_configuration_that_no_run_wrote_is_not_overwritten(counting, photographs, tmp_path):

@@ -150,7 +150,7 @@ def read_views(scene: SceneFolder, chosen: list[int], depth_scale: float) -> lis
         if scene.sizes is None and not (0 <= x <= size[1] and 0 <= y <= size[0]):
             raise ValueError(
                 f"intrinsics of {scene.images[index].name} have their principal point at ({x:g}, {y:g}), outside of the image, which is "
-                f"{_by(size)} (H × W); they are in pixels of that very image, not of another size of it"
+                f"{_by(size)} (H × W) and cropped around it; they are in pixels of that very image, not of another size of it"
             )
         known = np.isfinite(depth) & (depth > 0)
         if not known.any() and not np.all(sky > 0.5):

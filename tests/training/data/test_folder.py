@@ -243,7 +243,7 @@ BROKEN = {
     "intrinsics of another size": (
         "npy",
         lambda scene: spoil_npz(scene / "cameras.npz", intrinsics=np.tile([[500.0, 0, 450], [0, 500, 300], [0, 0, 1]], (VIEWS, 1, 1))),
-        r"intrinsics of 000\d.png have their principal point at \(450, 300\), outside of the image, which is 60 × 90 \(H × W\); they are",
+        r"intrinsics of 000\d.png have their principal point at \(450, 300\), outside of the image, which is 60 × 90 \(H × W\) and",
     ),
     "sky that is no mask": (
         "truth",
