@@ -63,11 +63,12 @@ def _call(sizes: dict[str, int]) -> str:
 
 
 def _listed(devices: Sequence[jax.Device]) -> list[jax.Device]:
-    if not np.iterable(devices) or not all(isinstance(device, jax.Device) for device in devices):
+    found = list(devices) if np.iterable(devices) else [None]
+    if not all(hasattr(device, "device_kind") for device in found):  # a compiler's description of one has it, too
         raise ValueError(f"devices is {devices!r}; it is a list of devices, such as jax.devices()[:2]")
-    if not len(devices):
+    if not found:
         raise ValueError("devices is empty; it is at least one of jax.devices()")
-    return list(devices)
+    return found
 
 
 def mesh_of(devices: int | Sequence[jax.Device]) -> Mesh:
