@@ -11,6 +11,7 @@ import jax.numpy as jnp
 from jax import lax
 
 from da3jax.geometry.rotations import matrix_from_quaternion
+from da3jax.geometry.safe import safe_divide, safe_norm, safe_normalize
 
 _BLOCK = 16384
 """Rays whose Jacobian is in memory at a time."""
@@ -102,9 +103,10 @@ def _block_equations(camera: Camera, points: jax.Array, directions: jax.Array, w
 
 
 def _regular(normal: jax.Array, ok: jax.Array) -> jax.Array:
-    """(S, 7, 7) that have an inverse: no direction is better known, for any one unknown's scale, than rounding leaves it."""
+    """(S, 7, 7) that have an inverse."""
     eye = jnp.eye(7, dtype=normal.dtype)
-    return jnp.where(ok[:, None, None], normal * (1 + _ROUNDING * jnp.finfo(normal.dtype).eps * eye[None]), eye[None])
+    ridge = 4 * jnp.finfo(normal.dtype).eps * jnp.trace(normal, axis1=-2, axis2=-1)[:, None, None]
+    return jnp.where(ok[:, None, None], normal + ridge * eye[None], eye[None])
 
 
 def _eliminated(normal: jax.Array) -> tuple[jax.Array, jax.Array]:
@@ -142,15 +144,20 @@ def settled(camera: Camera, rays: Rays, inlier_angle: float, ok: jax.Array) -> C
     """
     equations = jax.vmap(partial(_equations, inlier_angle=inlier_angle), in_axes=(0, None, 0, 0))
     normal, _, square, total, squares = equations(camera, *rays)
-    response, left = _eliminated(_regular(normal, ok))
-    # What rounding may have made of nothing says nothing.
-    rounding = 2 * _ROUNDING * jnp.finfo(left.dtype).eps * jnp.diagonal(normal, axis1=-2, axis2=-1)[:, 5:]
-    left = left - jax.vmap(jnp.diag)(rounding)
+    # Regular with as little as rounding amounts to, for any one unknown's scale; that, and what rounding made of nothing, says nothing.
+    eye, least = jnp.eye(7, dtype=normal.dtype), _ROUNDING * jnp.finfo(normal.dtype).eps
+    response, left = _eliminated(jnp.where(ok[:, None, None], normal * (1 + least * eye[None]), eye[None]))
+    own = jnp.diagonal(normal, axis1=-2, axis2=-1)[:, 5:]
+    left = left - jax.vmap(jnp.diag)(2 * least * own)
     total = jnp.where(ok, total, 1)
     # What JᵀWr varies by is JᵀWJ times this: a ray's variance along each of two axes, rounding included, by Σ w² / Σ w.
     noise = (square / total / 2 + jnp.finfo(square.dtype).eps ** 2) * jnp.where(ok, squares, 1) / total
-    off = (camera.principal_point / jnp.sqrt(noise)[:, None])[..., None]
-    chi_square = jnp.clip((jnp.swapaxes(off, -1, -2) @ left @ off)[:, 0, 0], 0, 1e12)  # rounding may go below, the square too far above
+    # χ² along the way to the centre, in units of what is known where no other unknown can be mistaken for it.
+    most = jnp.where(ok, own.max(axis=-1), 1)
+    way, far = safe_normalize(camera.principal_point), jnp.square(safe_norm(camera.principal_point))
+    known = jnp.maximum(jnp.einsum("si,sij,sj->s", way, left, way) / most, 0)
+    chi_square = safe_divide(far * known * known, noise / most * known + jnp.square(least / 8) * (1 + far))
+    chi_square = jnp.minimum(chi_square, 1e12)  # its square, too, is a number
     shift = -camera.principal_point / (1 + jnp.square(chi_square / _UNDECIDED))[:, None]
     step = jnp.concatenate([-(response @ shift[..., None])[..., 0], shift], axis=-1)
     return jax.vmap(Camera.moved)(camera, step)
