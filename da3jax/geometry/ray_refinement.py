@@ -138,9 +138,10 @@ def _coupled(normal: jax.Array, gradient: jax.Array, mode: str, ok: jax.Array) -
 def settled(camera: Camera, rays: Rays, inlier_angle: float, ok: jax.Array) -> Camera:
     """Principal points nearer to the image centre, the less the rays tell them from it, and the other five as then fits best.
 
-    A turn looks much like a shift of the principal point, so that what noise adds to the one it adds to the other. χ² = pᵀ Σ⁻¹ p says
-    how far the principal point p is off centre in terms of its noise Σ, which residuals and weights tell; p is multiplied by
-    χ⁴ / (χ⁴ + 8²). That is 1 for exact rays, and for any camera that is clearly off centre; Stein's estimator, but smooth.
+    A turn looks much like a shift of the principal point, so that what noise adds to the one it adds to the other. χ² = |p|² / σ² says how
+    far the principal point p is off centre in terms of its error σ on the way there: that of noise, which residuals and weights tell, and
+    that of rounding, as large as p itself where what is known is no more than rounding amounts to. p is multiplied by χ⁴ / (χ⁴ + 8²).
+    That is 1 for exact rays of any but a narrow view, and for any camera that is clearly off centre; Stein's estimator, but smooth.
     """
     equations = jax.vmap(partial(_equations, inlier_angle=inlier_angle), in_axes=(0, None, 0, 0))
     normal, _, square, total, squares = equations(camera, *rays)
@@ -148,7 +149,7 @@ def settled(camera: Camera, rays: Rays, inlier_angle: float, ok: jax.Array) -> C
     eye, least = jnp.eye(7, dtype=normal.dtype), _ROUNDING * jnp.finfo(normal.dtype).eps
     response, left = _eliminated(jnp.where(ok[:, None, None], normal * (1 + least * eye[None]), eye[None]))
     own = jnp.diagonal(normal, axis1=-2, axis2=-1)[:, 5:]
-    left = left - jax.vmap(jnp.diag)(2 * least * own)
+    left = left - 2 * least * own[:, :, None] * jnp.eye(2, dtype=left.dtype)[None]
     total = jnp.where(ok, total, 1)
     # What JᵀWr varies by is JᵀWJ times this: a ray's variance along each of two axes, rounding included, by Σ w² / Σ w.
     noise = (square / total / 2 + jnp.finfo(square.dtype).eps ** 2) * jnp.where(ok, squares, 1) / total
