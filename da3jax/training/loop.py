@@ -137,45 +137,47 @@ def train(config: TrainConfig, *, report: Report = lambda step, metrics: None) -
         )
         skipped, said, data_state, resumed = 0, set(), batches.get_state(), step
         began, first = time.perf_counter(), step  # of the steps that are logged next
-        try:
-            for batch, sentences, following in _ready(batches, mesh, config.steps - step):
-                state, found = take_step(state, batch)
-                finite = bool(found.pop("finite"))  # waits for the step, so that a signal during it counts
-                stops, missed = gathered(np.array([interruption.wanted, len(sentences)])).sum(axis=0)
-                skipped += missed
-                for sentence in sentences:
-                    if sentence not in said:
-                        logger.warning("skipped: %s", sentence)
-                        said.add(sentence)
-                if not finite:
-                    checkpoints.save(step, state, data_state, None)
-                    checkpoints.wait()
-                    raise FloatingPointError(_keep_batch(batch, following, step, _numbers(found), folder))
-                step, data_state = step + 1, following
 
-                last = step == config.steps
-                if step % config.log_every == 0 or last:
-                    values = _numbers(found)
-                    values["skipped"] = float(skipped)
-                    values["seconds"] = (time.perf_counter() - began) / (step - first)
-                    _tell(log, "train", step, values, report)
-                    began, first = time.perf_counter(), step
-                looked = {}
-                if validate is not None and (step % config.validation.every == 0 or last):
-                    paused = time.perf_counter()
-                    looked = validate(averaged_params(state, config.optimizer))
-                    _tell(log, "validation", step, looked, report)
-                    began += time.perf_counter() - paused
-                if step % config.checkpoint_every == 0 or last or stops or (looked and config.keep_best):
-                    named = {f"validation/{name}": value for name, value in looked.items()}
-                    checkpoints.save(step, state, data_state, named)
-                if stops and not last:
-                    checkpoints.wait()
-                    raise KeyboardInterrupt(f"interrupted after step {step}, which is saved; the same command goes on from there")
-        except Exception:  # of the data or of validation, say: what was learned is not lost with it
-            if step > resumed:
+        @stack.push
+        def save_what_was_learned(kind: type[BaseException] | None, *_: object) -> None:
+            """When the data or validation fail, say."""
+            if kind is not None and issubclass(kind, Exception) and step > resumed:
                 _save_what_is_whole(checkpoints, step, state, data_state)
-            raise
+
+        for batch, sentences, following in _ready(batches, mesh, config.steps - step):
+            state, found = take_step(state, batch)
+            finite = bool(found.pop("finite"))  # waits for the step, so that a signal during it counts
+            stops, missed = gathered(np.array([interruption.wanted, len(sentences)])).sum(axis=0)
+            skipped += missed
+            for sentence in sentences:
+                if sentence not in said:
+                    logger.warning("skipped: %s", sentence)
+                    said.add(sentence)
+            if not finite:
+                checkpoints.save(step, state, data_state, None)
+                checkpoints.wait()
+                raise FloatingPointError(_keep_batch(batch, following, step, _numbers(found), folder))
+            step, data_state = step + 1, following
+
+            last = step == config.steps
+            if step % config.log_every == 0 or last:
+                values = _numbers(found)
+                values["skipped"] = float(skipped)
+                values["seconds"] = (time.perf_counter() - began) / (step - first)
+                _tell(log, "train", step, values, report)
+                began, first = time.perf_counter(), step
+            looked = {}
+            if validate is not None and (step % config.validation.every == 0 or last):
+                paused = time.perf_counter()
+                looked = validate(averaged_params(state, config.optimizer))
+                _tell(log, "validation", step, looked, report)
+                began += time.perf_counter() - paused
+            if step % config.checkpoint_every == 0 or last or stops or (looked and config.keep_best):
+                named = {f"validation/{name}": value for name, value in looked.items()}
+                checkpoints.save(step, state, data_state, named)
+            if stops and not last:
+                checkpoints.wait()
+                raise KeyboardInterrupt(f"interrupted after step {step}, which is saved; the same command goes on from there")
         checkpoints.wait()
         params = averaged_params(state, config.optimizer)
         params = unstack_layers(params, config.model) if config.stack_layers else params

@@ -421,7 +421,7 @@ def test_a_failure_of_the_very_step_saves_nothing_and_is_what_is_raised(counting
     assert saved_steps(tmp_path / "run") == []
 
 
-def test_a_finished_folder_of_another_configuration_is_refused(counting, photographs, tmp_path):
+def test_a_finished_folder_of_another_configuration_is_refused(counting, photographs, tmp_path, caplog):
     folder = tmp_path / "run"
     made = train(run(folder, data=data_of(photographs)))
     assert train(run(folder, data=data_of(photographs), log_every=2, keep_last=5)) == made  # the weights are the same
@@ -430,6 +430,7 @@ def test_a_finished_folder_of_another_configuration_is_refused(counting, photogr
     ):
         train(run(folder, data=data_of(photographs), seed=1))
     train(run(folder, data=data_of(photographs), steps=6))
+    assert caplog.messages == [f"the run in {folder} had another configuration: steps: 4 → 6"]
     assert train(run(folder, data=data_of(photographs))) == made
 
 
