@@ -2,21 +2,16 @@
 
 from __future__ import annotations
 
-import collections
-import concurrent.futures
 import contextlib
 import functools
 import logging
-import math
-import os
 import pathlib
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any
 
 import jax
 import numpy as np
-from jax.experimental.multihost_utils import process_allgather
 from jax.sharding import NamedSharding, PartitionSpec
 
 from da3jax import weights
@@ -24,7 +19,7 @@ from da3jax.config import NestedConfig
 from da3jax.models import init_params, stack_layers, unstack_layers
 from da3jax.outputs import check_writable
 from da3jax.outputs.atomic import atomic
-from da3jax.parallel import batch_parts, batch_sharding, fsdp_shardings, make_mesh
+from da3jax.parallel import batch_parts, fsdp_shardings, make_mesh
 from da3jax.parallel.processes import all_or_none, gathered
 from da3jax.training.checkpoints import Checkpoints
 from da3jax.training.config import (
@@ -35,10 +30,11 @@ from da3jax.training.config import (
     load_train_config,
     save_train_config,
 )
-from da3jax.training.data import Batch, Batches, draw, place
+from da3jax.training.data import Batches, prefetched
 from da3jax.training.interrupt import heard_between_steps
 from da3jax.training.losses import outputs_of
 from da3jax.training.metrics_log import MetricsLog
+from da3jax.training.not_finite import after_what_was_not_finite, keep_batch
 from da3jax.training.one_run import alone_in
 from da3jax.training.optimizer import make_optimizer, split
 from da3jax.training.starting_point import starting_params
@@ -130,7 +126,7 @@ def train(config: TrainConfig, *, report: Report = lambda step, metrics: None) -
         for difference in differences(before, config):
             logger.warning("the run in %s had another configuration: %s", folder, difference)
         all_or_none(lambda: _remember(config, folder) if first_process else None)
-        if (after := _after_what_was_not_finite(step, folder)) is not None:
+        if (after := after_what_was_not_finite(step, folder)) is not None:
             batches.set_state({"next": after})
         log = all_or_none(
             lambda: stack.enter_context(MetricsLog(folder, resume=step, tensorboard=config.tensorboard)) if first_process else None
@@ -144,7 +140,7 @@ def train(config: TrainConfig, *, report: Report = lambda step, metrics: None) -
             if kind is not None and issubclass(kind, Exception) and step > resumed:
                 _save_what_is_whole(checkpoints, step, state, data_state)
 
-        for batch, sentences, following in _ready(batches, mesh, config.steps - step):
+        for batch, sentences, following in prefetched(batches, mesh, config.steps - step):
             state, found = take_step(state, batch)
             finite = bool(found.pop("finite"))  # waits for the step, so that a signal during it counts
             stops, missed = gathered(np.array([interruption.wanted, len(sentences)])).sum(axis=0)
@@ -156,7 +152,7 @@ def train(config: TrainConfig, *, report: Report = lambda step, metrics: None) -
             if not finite:
                 checkpoints.save(step, state, data_state, None)
                 checkpoints.wait()
-                raise FloatingPointError(_keep_batch(batch, following, step, _numbers(found), folder))
+                raise FloatingPointError(keep_batch(batch, following, step, _numbers(found), folder))
             step, data_state = step + 1, following
 
             last = step == config.steps
@@ -196,46 +192,6 @@ def _save_what_is_whole(checkpoints: Checkpoints, step: int, state: TrainState, 
             checkpoints.wait()
     except Exception as error:  # it is another one that ends the run
         logger.warning("what was learned up to step %d is not saved: %s", step, error)
-
-
-def _ready(batches: Batches, mesh: jax.sharding.Mesh, count: int) -> Iterator[tuple[Batch, tuple[str, ...], dict[str, int]]]:
-    """`count` batches on the devices, each with what was skipped for it and from where the data go on after it.
-
-    The next ones are made while one is learned from, so that an accelerator need not wait: several on the host, of which two are on the
-    devices; one on a CPU, which has to make them, too; what goes wrong with the data is raised after the batches before. Several processes
-    make them between steps instead, for what they run together has one order.
-    """
-    threads = 1 if jax.default_backend() == "cpu" else min(8, os.cpu_count() or 1)
-    sharding = batch_sharding(mesh)
-    drawn, placed, failure = collections.deque(), collections.deque(), None
-    with concurrent.futures.ThreadPoolExecutor(threads) as host, concurrent.futures.ThreadPoolExecutor(1) as devices:
-        start, start_next = (host.submit, devices.submit) if jax.process_count() == 1 else (_at_once, _at_once)
-        while count or drawn or placed:
-            while count and not failure and len(drawn) + len(placed) <= threads:
-                try:
-                    loaded = next(batches)
-                except Exception as error:  # whatever it is, the batches before come first
-                    failure = error
-                else:
-                    drawn.append((start(draw, loaded.batch), loaded.skipped, batches.get_state()))
-                    count -= 1
-            while drawn and len(placed) < 2:
-                future, *rest = drawn.popleft()
-                placed.append((start_next(lambda future: place(future.result(), sharding), future), *rest))
-            if not placed:
-                raise failure
-            yield _waited(*placed.popleft())  # and nothing here keeps the batch
-
-
-def _waited(future: concurrent.futures.Future, *rest: Any) -> tuple:
-    """The future's result, and the rest."""
-    return future.result(), *rest
-
-
-def _at_once(function: Callable, *arguments: Any) -> concurrent.futures.Future:
-    done = concurrent.futures.Future()
-    done.set_result(function(*arguments))
-    return done
 
 
 def _numbers(found: dict[str, jax.Array]) -> dict[str, float]:
@@ -335,32 +291,3 @@ def _tell(log: MetricsLog | None, stream: str, step: int, metrics: dict[str, flo
 def _write(params: Params, config: TrainConfig, folder: pathlib.Path) -> None:
     clear_unfinished(folder)
     weights.save_pretrained(jax.device_get(params), config.model, folder)
-
-
-def _kept(step: int, folder: pathlib.Path) -> pathlib.Path:
-    return folder / f"not-finite-{step}.npz"
-
-
-def _after_what_was_not_finite(step: int, folder: pathlib.Path) -> int | None:
-    """The number of the batch after the one that `_keep_batch` kept at this step, if it did; the first process looks for all."""
-    following = -1
-    if jax.process_index() == 0 and (path := _kept(step, folder)).exists():
-        with np.load(path) as file:
-            following = int(file["next_batch"])
-    following = int(gathered(np.array([following]))[0, 0])
-    return None if following < 0 else following
-
-
-def _keep_batch(batch: Batch, following: dict[str, int], step: int, values: dict[str, float], folder: pathlib.Path) -> str:
-    """Saves the batch that a step could not learn from, and which one is next, and says so."""
-    path = _kept(step, folder)
-    arrays = {"images": batch.images, **{f"targets_{name}": value for name, value in vars(batch.targets).items() if value is not None}}
-    arrays = process_allgather(arrays, tiled=True)
-    if jax.process_index() == 0:
-        with atomic(path) as temp, temp.open("wb") as file:
-            np.savez(file, next_batch=following["next"], **arrays)
-    terms = ", ".join(name for name, value in values.items() if not math.isfinite(value))
-    return (
-        f"step {step + 1} is not finite ({terms}); its batch is in {path}, the state before it is saved: lower optimizer.learning_rate, "
-        f"or look at what is wrong with that batch, which is passed over as long as that file is there"
-    )

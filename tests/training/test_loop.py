@@ -1,6 +1,5 @@
 """Runs from their configuration to weights, and back to where they were stopped."""
 
-import contextlib
 import csv
 import dataclasses
 import json
@@ -22,11 +21,9 @@ from jax.sharding import NamedSharding, PartitionSpec
 from safetensors.numpy import load_file
 
 from da3jax import weights
-from da3jax.parallel import make_mesh
 from da3jax.schema import to_dict
 from da3jax.training import loop
-from da3jax.training.data import Loaded
-from da3jax.training.loop import _prepare, _ready, train
+from da3jax.training.loop import _prepare, train
 from da3jax.training.one_run import alone_in
 from da3jax.training.state import TrainState
 from tests.cli.test_processes import two_processes
@@ -469,47 +466,3 @@ def test_finetune_without_weights_says_what_is_missing(tmp_path):
     )
     assert done.returncode == 1
     assert "c.yaml has no start_from, the weights to fine-tune; add start_from=depth-anything/DA3-SMALL" in done.stderr
-
-
-def test_what_is_wrong_with_the_data_is_raised_after_the_batches_before(monkeypatch):
-    class Broken:
-        taken = 0
-
-        def __next__(self):
-            if self.taken == 3:
-                raise ValueError("the fourth is broken")
-            self.taken += 1
-            return Loaded(self.taken, 0, self.taken)
-
-        def get_state(self):
-            return {"next": self.taken}
-
-    for stage in ("draw", "place"):
-        monkeypatch.setattr(loop, stage, lambda batch, *sharding: batch)
-    ready = _ready(Broken(), make_mesh(), 10)
-    assert [next(ready) for _ in range(3)] == [(place, (), {"next": place}) for place in (1, 2, 3)]
-    with pytest.raises(ValueError, match="the fourth is broken"):
-        next(ready)
-    assert [batch for batch, *_ in _ready(Broken(), make_mesh(), 2)] == [1, 2]  # no more than a run takes
-
-
-def test_of_the_batches_that_are_ready_two_are_on_the_devices(monkeypatch):
-    class Counted:
-        taken = 0
-
-        def __next__(self):
-            self.taken += 1
-            return Loaded(self.taken, 0, self.taken)
-
-        def get_state(self):
-            return {}
-
-    drawn, placed = [], []
-    monkeypatch.setattr(loop, "draw", lambda batch: drawn.append(batch) or batch)
-    monkeypatch.setattr(loop, "place", lambda batch, sharding: placed.append(batch) or batch)
-    monkeypatch.setattr(loop.os, "cpu_count", lambda: 6)
-    monkeypatch.setattr(loop.jax, "default_backend", lambda: "gpu")
-    with contextlib.closing(_ready(Counted(), make_mesh(), 100)) as ready:
-        assert [next(ready)[0] for _ in range(3)] == [1, 2, 3]
-    assert placed == [1, 2, 3, 4]  # the third and one beside it
-    assert sorted(drawn) == [1, 2, 3, 4, 5, 6, 7, 8, 9]

@@ -13,6 +13,7 @@ from da3jax.training.data.batch import Batch, Loaded, PlannedBatch
 from da3jax.training.data.config import AugmentConfig, DataConfig, FolderConfig, ProceduralConfig, SourceConfig
 from da3jax.training.data.pipeline import Batches
 from da3jax.training.data.plan import batch_size
+from da3jax.training.data.prefetch import prefetched
 from da3jax.training.data.procedural import draw, place, realise
 
 __all__ = [
@@ -30,6 +31,7 @@ __all__ = [
     "draw",
     "normalize_images",
     "place",
+    "prefetched",
     "realise",
     "to_unit_range",
 ]
