@@ -114,8 +114,8 @@ class TrainConfig:
             raise ValueError(
                 f"losses.weights.objects is {self.losses.weights.objects}, and no network of this version predicts objects; it is 0"
             )
-        weights, gives = dataclasses.asdict(self.losses.weights), set(self.model.outputs)
-        for name, weight in weights.items():
+        gives = set(self.model.outputs)
+        for name, weight in dataclasses.asdict(self.losses.weights).items():
             if weight and (lacking := set(outputs_of_term(name)) - gives):
                 fitting = [preset for preset, of in LOSSES.items() if gives.issuperset(outputs_of(of.weights)) and not of.weights.objects]
                 or_else = f", or losses the preset {' or '.join(fitting)}" if fitting else ""
@@ -224,8 +224,8 @@ def is_of_a_run(path: pathlib.Path) -> bool:
 
 def differences(old: TrainConfig, new: TrainConfig, *, but_for: Sequence[str] = ()) -> list[str]:
     """The keys, with both values, in which two configurations differ, but for some keys and what is below them."""
-    flat = [_flat(to_dict(config)) for config in (old, new)]
-    keys = [key for key in dict.fromkeys((*flat[0], *flat[1])) if not f"{key}.".startswith(tuple(f"{key}." for key in but_for))]
+    flat, passed_over = [_flat(to_dict(config)) for config in (old, new)], tuple(f"{name}." for name in but_for)
+    keys = [key for key in dict.fromkeys((*flat[0], *flat[1])) if not f"{key}.".startswith(passed_over)]
     return [f"{key}: {flat[0].get(key)} → {flat[1].get(key)}" for key in keys if flat[0].get(key) != flat[1].get(key)]
 
 
