@@ -1,10 +1,12 @@
 """The command `da3jax`: one file a command, options named as the official ones.
 
 Paths of what was written go to stdout, one a line, or one JSON object with `--json`; progress and timing go to stderr, unless `--quiet`.
-Exit status 2 for a command line that cannot be meant, 1 for a failure (one sentence, no traceback), 130 for Ctrl-C.
+Exit status 2 for a command line that cannot be meant, 1 for a failure (one sentence, no traceback), 130 for Ctrl-C and SIGTERM.
 """
 
 import gc
+import signal
+from types import FrameType
 
 import typer
 
@@ -24,4 +26,10 @@ for module in (auto, image, images, video, colmap, compile, plan, export, conver
 def main() -> None:
     """Runs the command line in `sys.argv` and exits."""
     gc.set_threshold(50_000)  # tracing makes many objects that stay, and Python would look through them all again and again
+    signal.signal(signal.SIGTERM, _interrupt)  # of timeouts and schedulers: what is half-written is to go, as after Ctrl-C
     app()
+
+
+def _interrupt(number: int, frame: FrameType | None) -> None:
+    signal.signal(number, signal.SIG_DFL)  # a second one ends it at once
+    raise KeyboardInterrupt

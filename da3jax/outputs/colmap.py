@@ -20,8 +20,11 @@ from da3jax.types import Prediction
 _PINHOLE = 1
 """COLMAP's number of the model with fx, fy, cx, cy."""
 
-_FOREIGN = ("rigs.bin", "frames.bin")
-"""Files that COLMAP from 3.12 on reads beside the model if they are there."""
+_FOREIGN = {"rigs.bin": "COLMAP", "frames.bin": "COLMAP", "points3D.ply": "3D Gaussian Splatting"}
+"""Files that would be read beside the model if they are there, and by whom: COLMAP from 3.12 on; the original trainer of Gaussians, which
+keeps the points there once it has read them, and then looks no more into `points3D.bin`."""
+
+_ELSEWHERE = "move it away, or choose another folder to export to"
 
 _PARTS = ("cameras", "images", "points3D")
 """A model's files, without their ending."""
@@ -38,18 +41,18 @@ def check_colmap(export_dir: pathlib.Path) -> None:
     """Makes sure that no model of other origin is where `write_colmap` writes.
 
     Raises:
-        ValueError: the folder holds `rigs.bin` or `frames.bin`, which would contradict the new model, or a model that does not look like
-            one of ours and would be lost, or hidden if it is text.
+        ValueError: the folder holds a file of `_FOREIGN`, which would contradict the new model, one of ours that was changed since, or one
+            that does not look like ours; it would be lost, or hidden if it is text.
     """
     folder = export_dir / _MODEL
-    for name in _FOREIGN:
+    for name, reader in _FOREIGN.items():
         if (folder / name).exists():
-            raise ValueError(f"{folder / name} belongs to another model, and COLMAP would read it with the new one; move it away first")
-    if not (_is_recorded(export_dir, folder) or _looks_like_ours(folder)):
-        raise ValueError(
-            f"{folder} has a COLMAP model that da3jax has not written, as far as its files tell; "
-            f"move it away, or choose another folder to export to"
-        )
+            raise ValueError(f"{folder / name} belongs to another model, and {reader} would read it with the new one; move it away first")
+    recorded = is_recorded(export_dir, [folder / f"{name}.bin" for name in _PARTS])
+    if recorded is False:
+        raise ValueError(f"{folder} has a COLMAP model that was changed since da3jax wrote it; {_ELSEWHERE}")
+    if recorded is None and not _looks_like_ours(folder):
+        raise ValueError(f"{folder} has a COLMAP model that da3jax has not written, as far as its files tell; {_ELSEWHERE}")
 
 
 def write_colmap(prediction: Prediction, export_dir: pathlib.Path, options: ExportOptions) -> list[pathlib.Path]:
@@ -80,13 +83,6 @@ def write_colmap(prediction: Prediction, export_dir: pathlib.Path, options: Expo
         folder / "points3D.bin": _points(scene.tracks),
     }
     return write_sparse_scene(scene, model, options.images, export_dir / "colmap" / "images")
-
-
-def _is_recorded(export_dir: pathlib.Path, folder: pathlib.Path) -> bool:
-    try:
-        return is_recorded(export_dir, [folder / f"{name}.bin" for name in _PARTS])
-    except OSError:
-        return False
 
 
 def _looks_like_ours(folder: pathlib.Path) -> bool:

@@ -27,15 +27,14 @@ def record(export_dir: pathlib.Path, written: Iterable[pathlib.Path]) -> None:
     write_bytes(export_dir / MANIFEST, (json.dumps({"files": dict(sorted(ours.items()))}, indent=1) + "\n").encode())
 
 
-def is_recorded(export_dir: pathlib.Path, paths: Iterable[pathlib.Path]) -> bool:
-    """Whether all these files below `export_dir` are there as an earlier run wrote them.
-
-    Raises:
-        OSError: one of them cannot be read.
-    """
+def is_recorded(export_dir: pathlib.Path, paths: Iterable[pathlib.Path]) -> bool | None:
+    """Whether these files below `export_dir` are as earlier runs wrote them: False if one was changed since, None if the list lacks one."""
     ours = _read(export_dir)
-    names = {path.relative_to(export_dir).as_posix(): path for path in paths}
-    return all(name in ours and ours[name] == _digest(path) for name, path in names.items())
+    try:
+        same = [ours[name] == _digest(path) if (name := path.relative_to(export_dir).as_posix()) in ours else None for path in paths]
+    except OSError:  # one of them cannot be read
+        return None
+    return False if False in same else None if None in same else True
 
 
 def remove_earlier(export_dir: pathlib.Path, written: Iterable[pathlib.Path]) -> list[pathlib.Path]:

@@ -7,6 +7,7 @@ import pathlib
 
 import numpy as np
 
+from da3jax.outputs.manifest import is_recorded
 from da3jax.outputs.options import ExportOptions
 from da3jax.outputs.original_cameras import OriginalCameras
 from da3jax.outputs.ply_file import encode_ply
@@ -21,9 +22,11 @@ def check_nerfstudio(export_dir: pathlib.Path) -> None:
     """Makes sure that no model of other origin is where `write_nerfstudio` writes.
 
     Raises:
-        ValueError: there is a `transforms.json` that does not look like one of ours and would be lost.
+        ValueError: there is a `transforms.json` that does not look like one of ours, or was changed since, and would be lost.
     """
     path = export_dir / "nerfstudio" / "transforms.json"
+    if is_recorded(export_dir, [path]) is False:
+        raise ValueError(f"{path} was changed since da3jax wrote it; move it away, or choose another folder to export to")
     if not _may_be_ours(path):
         raise ValueError(f"{path} is not one that da3jax has written; move it away, or choose another folder to export to")
 

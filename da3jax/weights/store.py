@@ -63,10 +63,12 @@ def save_pretrained(params: Params, config: Config, folder: str | pathlib.Path, 
     In `float16` or `bfloat16` it takes half the space, and what is loaded from it is float32 again, rounded.
 
     Raises:
-        FileExistsError: the folder already has weights or a configuration.
+        FileExistsError: the folder already has weights, converted ones among them, or a configuration.
         ValueError: `params` are not those of `config`, one entry a block, or too large for `dtype`; or there is no such dtype.
         OSError: the folder cannot be written.
     """
+    if orbax_store.is_converted(folder):  # `load` would go on reading those
+        raise FileExistsError(f"{folder} has converted weights already; name an empty folder, nothing is overwritten")
     return safetensors_store.save(params, config, pathlib.Path(folder), dtype=dtype)
 
 

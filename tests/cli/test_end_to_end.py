@@ -161,14 +161,15 @@ def test_a_failure_is_one_sentence_with_status_1_and_leaves_nothing(photos, tiny
     assert not out.exists() or not files(out)
 
 
-def test_ctrl_c_ends_with_status_130_and_leaves_nothing(photos, tiny_model_dir, tmp_path):
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_ctrl_c_and_sigterm_end_with_status_130_and_leave_nothing(photos, tiny_model_dir, tmp_path, number):
     # A shell that runs the tests in the background hands down an ignored SIGINT: switch it on as a terminal has it.
     program = "import signal; signal.signal(signal.SIGINT, signal.default_int_handler); from da3jax.cli import main; main()"
     arguments = ["auto", photos, "--model-dir", tiny_model_dir, "--export-dir", tmp_path / "out"]
     with subprocess.Popen([sys.executable, "-c", program, *map(str, arguments)], stdout=-1, stderr=-1, text=True) as process:
         for line in process.stderr:
             if line.startswith("load "):
-                process.send_signal(signal.SIGINT)
+                process.send_signal(number)
                 break
         stdout, stderr = process.communicate(timeout=120)
     assert (process.returncode, stdout) == (130, "")

@@ -158,11 +158,12 @@ def test_without_points_the_cameras_are_written_with_a_warning(scene, tmp_path, 
     assert len(model.points3D) == 0
 
 
-def test_a_foreign_rig_is_not_mixed_with_the_new_model(scene, tmp_path):
-    other = tmp_path / "colmap" / "sparse" / "0" / "rigs.bin"
+@pytest.mark.parametrize(("name", "reader"), [("rigs.bin", "COLMAP"), ("points3D.ply", "3D Gaussian Splatting")])
+def test_what_belongs_to_another_model_is_not_mixed_with_the_new_one(scene, tmp_path, name, reader):
+    other = tmp_path / "colmap" / "sparse" / "0" / name
     other.parent.mkdir(parents=True)
     other.write_text("mine")
-    message = rf"^{other} belongs to another model, and COLMAP would read it with the new one; move it away first$"
+    message = rf"^{other} belongs to another model, and {reader} would read it with the new one; move it away first$"
     with pytest.raises(ValueError, match=message):
         export(scene.prediction, "ply-colmap", tmp_path, images=scene.images)
     assert [path for path in tmp_path.rglob("*") if path.is_file()] == [other]
@@ -294,3 +295,19 @@ def test_a_model_without_points_is_known_by_the_list_that_commands_keep(scene, t
         export(scene.prediction, "colmap", tmp_path)
     record(tmp_path, written)
     export(scene.prediction, "colmap", tmp_path)
+
+
+def test_a_model_of_ours_that_was_refined_since_is_not_written_over(scene, tmp_path):
+    record(tmp_path, export(scene.prediction, "colmap", tmp_path))
+    export(scene.prediction, "colmap", tmp_path)  # the same again
+    folder = tmp_path / "colmap" / "sparse" / "0"
+    model = pycolmap.Reconstruction(folder)
+    model.points3D[1].xyz += 0.1
+    model.write_binary(folder)
+    for path in [*folder.glob("rigs.*"), *folder.glob("frames.*")]:  # of newer versions; older ones have none
+        path.unlink()
+    before = (folder / "points3D.bin").read_bytes()
+    message = rf"^{folder} has a COLMAP model that was changed since da3jax wrote it; move it away, or choose another folder to export to$"
+    with pytest.raises(ValueError, match=message):
+        export(scene.prediction, "colmap", tmp_path)
+    assert (folder / "points3D.bin").read_bytes() == before

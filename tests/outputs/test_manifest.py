@@ -95,9 +95,9 @@ def test_without_a_list_nothing_is_removed(tmp_path):
 
 def test_files_are_recorded_while_they_are_as_they_were_written(folder):
     files = [folder / "scene.glb", folder / "depth_vis" / "0000.jpg"]
-    assert is_recorded(folder, files)
-    assert not is_recorded(folder, [*files, folder / "mine.txt"])
+    assert is_recorded(folder, files) is True
+    assert is_recorded(folder, [*files, folder / "mine.txt"]) is None
     files[0].write_text("changed")
-    assert not is_recorded(folder, files)
+    assert is_recorded(folder, [*files, folder / "mine.txt"]) is False
     files[0].unlink()
-    assert not is_recorded(folder, files)
+    assert is_recorded(folder, files) is None

@@ -9,6 +9,7 @@ import trimesh
 from PIL import Image
 
 from da3jax.outputs import export
+from da3jax.outputs.manifest import record
 from tests.outputs.rendered import SIZES, render
 
 
@@ -79,6 +80,18 @@ def test_without_points_the_cloud_is_empty_with_a_warning(scene, tmp_path, caplo
     ]
     assert b"element vertex 0\n" in (tmp_path / "nerfstudio" / "sparse_pc.ply").read_bytes()
     assert len(json.loads((tmp_path / "nerfstudio" / "transforms.json").read_text())["frames"]) == 4
+
+
+def test_a_transforms_json_of_ours_that_was_changed_since_is_not_written_over(scene, tmp_path):
+    record(tmp_path, export(scene.prediction, "nerfstudio", tmp_path))
+    path = tmp_path / "nerfstudio" / "transforms.json"
+    content = json.loads(path.read_text())
+    content["frames"][0]["fl_x"] *= 1.01
+    path.write_text(json.dumps(content))
+    before = path.read_bytes()
+    with pytest.raises(ValueError, match=rf"^{path} was changed since da3jax wrote it; move it away, or choose another folder to exp"):
+        export(scene.prediction, "nerfstudio", tmp_path)
+    assert path.read_bytes() == before
 
 
 @pytest.mark.parametrize("content", ["", "[]", "{}", '{"frames": []}', "more", "per file", "[" * 100_000])

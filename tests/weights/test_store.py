@@ -57,6 +57,13 @@ def test_what_was_trained_is_saved_and_loaded_again(tmp_path, released_dir):
     assert equal(load(tmp_path / "mine")[0], params)
 
 
+def test_weights_are_not_saved_beside_converted_ones_which_would_be_loaded_instead(tmp_path, released_dir):
+    folder = convert(released_dir, tmp_path / "converted")
+    with pytest.raises(FileExistsError, match=rf"^{folder} has converted weights already; name an empty folder, nothing is overwritten$"):
+        save_pretrained(*load(released_dir), folder)
+    assert not (folder / "model.safetensors").exists()
+
+
 @pytest.mark.parametrize("to", ["orbax", "safetensors"])
 def test_an_empty_folder_is_filled_and_any_other_left_alone(tmp_path, released_dir, to):
     (tmp_path / "empty").mkdir()
