@@ -23,9 +23,10 @@ import jax
 import numpy as np
 
 from da3jax import forward, weights
-from da3jax.config import ModelConfig
+from da3jax.config import ModelConfig, NestedConfig
 from da3jax.evaluation.metrics import depth_metrics, pose_auc, pose_errors
 from da3jax.geometry import cameras_from_rays, normalize_poses
+from da3jax.outputs import check_writable
 from da3jax.training.data import Batch, PlannedBatch, ProceduralConfig, normalize_images, realise
 from da3jax.training.data.procedural import scene_seed
 from da3jax.training.losses import normalize_targets
@@ -153,10 +154,15 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--training-scenes", type=int, default=1000, help="of which the baselines are means")
     parser.add_argument("--json", help="a file for the figures")
     args = parser.parse_args(arguments)
+    loaded = {folder: weights.load(folder) for folder in args.weights}
+    for folder, (_, config) in loaded.items():
+        if isinstance(config, NestedConfig):
+            raise SystemExit(f"{folder} is the nested network {config.name}, and one network is measured at a time; name its halves")
+    if args.json:
+        check_writable(pathlib.Path(args.json).parent, "the folder of the figures")
     batches = list(scenes(args.scenes))
     candidates = {"baselines": baselines(args.training_scenes)}
-    for folder in args.weights:
-        params, config = weights.load(folder)
+    for folder, (params, config) in loaded.items():
         candidates |= {
             folder: network(params, config),
             f"{folder}, one view at a time": network(params, config, one_view=True),

@@ -40,7 +40,7 @@ class NetworkOutput:
     depth_conf: Array | None = None
     """(B, S, H, W) confidence, at least 1."""
     ray: Array | None = None
-    """(B, S, h, w, 6) direction R K⁻¹ p, not normalised, then origin, both in the reference view's frame."""
+    """(B, S, h, w, 6) direction R K⁻¹ p, R camera-to-world, not normalised, then origin, both in the reference view's frame."""
     ray_conf: Array | None = None
     """(B, S, h, w) confidence, at least 1."""
     pose_enc: Array | None = None

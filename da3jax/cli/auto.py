@@ -53,7 +53,7 @@ def command(
         pathlib.Path | None,
         typer.Argument(
             exists=True,
-            metavar="[INPUT]",
+            metavar="INPUT",
             help="An image, a folder of images, a video, a folder with a COLMAP model, or Nerfstudio's transforms.json (or its folder); "
             "without one a scene is rendered, and the errors are shown.",
             callback=checked(_check_kind),

@@ -8,6 +8,7 @@ import typer
 from da3jax.cli.failures import failures_in_a_sentence
 from da3jax.cli.option_kinds import number
 from da3jax.cli.options import (
+    Device,
     Devices,
     Dtype,
     ExportFeat,
@@ -20,10 +21,11 @@ from da3jax.cli.options import (
     RefViewStrategy,
     Revision,
     UseRayPose,
-    check_features,
+    check_computed,
     feature_layers,
     wants_gaussians,
 )
+from da3jax.cli.processes import use
 from da3jax.cli.progress import Progress, print_path
 from da3jax.cli.run import load, outputs_for
 from da3jax.config import PACKAGED, REF_VIEW_STRATEGIES
@@ -51,6 +53,7 @@ def command(
         ),
     ] = False,
     revision: Revision = None,
+    device: Device = None,
     dtype: Dtype = None,
     devices: Devices = None,
 ) -> None:
@@ -60,7 +63,8 @@ def command(
     """
     import jax
 
-    check_features(export_format, export_feat)
+    check_computed(export_format, export_feat, infer_gs=infer_gs)
+    use(device)
     progress = Progress()
     model = load(progress, model_dir, metric_model, revision=revision, dtype=dtype, devices=devices)
     folder = jax.config.jax_compilation_cache_dir

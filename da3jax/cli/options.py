@@ -18,6 +18,7 @@ from da3jax.config import PACKAGED, REF_VIEW_STRATEGIES
 from da3jax.inputs import detect
 from da3jax.inputs.preprocess import METHODS
 
+ARUCO_DICTIONARY = "DICT_4X4_50"
 IMAGE_EXTENSIONS = ",".join(detect.IMAGE_EXTENSIONS)
 
 
@@ -53,6 +54,7 @@ AlignToInputExtScale = Annotated[
     bool, typer.Option(help="Known cameras: bring the result to their scale, instead of them to the network's.")
 ]
 ImageExtensions = Annotated[str, typer.Option(help="Folder of images: endings of the files to take, joined by commas.")]
+Device = Annotated[str | None, choice(("cpu", "gpu", "cuda", "tpu"), "What the network runs on; the default is the best that JAX finds.")]
 Devices = Annotated[
     int | None,
     number(
@@ -79,7 +81,7 @@ class RunOptions(ExportFlags):
     aruco_size: Annotated[
         float | None, positive("Side in metres of the black square of printed ArUco markers in the images, to bring the scene to metres.")
     ] = None
-    aruco_dictionary: Annotated[str, typer.Option(help="Which set of markers was printed, by OpenCV's name.")] = "DICT_4X4_50"
+    aruco_dictionary: Annotated[str, typer.Option(help="Which set of markers was printed, by OpenCV's name.")] = ARUCO_DICTIONARY
     export_dir: Annotated[pathlib.Path, typer.Option(help="Folder to write to; nothing that is there is deleted.")] = pathlib.Path("result")
     export_format: ExportFormat = "glb"
     process_res: Annotated[
@@ -116,9 +118,7 @@ class RunOptions(ExportFlags):
     ] = False
     independent: Independent = False
     revision: Revision = None
-    device: Annotated[
-        str | None, choice(("cpu", "gpu", "cuda", "tpu"), "What the network runs on; the default is the best that JAX finds.")
-    ] = None
+    device: Device = None
     dtype: Dtype = None
     devices: Devices = None
     view: Annotated[bool, typer.Option("--view", help="Show points and cameras in the browser, until Ctrl-C.")] = False
@@ -134,7 +134,11 @@ class RunOptions(ExportFlags):
 
     def __post_init__(self):
         super().__post_init__()
-        check_features(self.export_format, self.export_feat)
+        check_computed(self.export_format, self.export_feat, infer_gs=self.infer_gs)
+        if self.aruco_size is None and self.aruco_dictionary != ARUCO_DICTIONARY:
+            raise typer.BadParameter(
+                "--aruco-dictionary says which markers are looked for, and none are: --aruco-size says how large they are"
+            )
         if self.max_side is not None and self.process_res is not None:
             raise typer.BadParameter("--max-side and --process-res both say how many pixels a side has; give one of the two")
         if self.process_res_method != METHODS[0] and (self.max_side is not None or self.lower_bound_resize):
@@ -153,10 +157,16 @@ class RunOptions(ExportFlags):
         }
 
 
-def check_features(export_format: str, export_feat: str) -> None:
-    """Refuses pictures of features where no block is named."""
-    if "feat_vis" in export_format.split("-") and not export_feat:
+def check_computed(export_format: str, export_feat: str, *, infer_gs: bool) -> None:
+    """Refuses pictures of features where no block is named, and features and Gaussians that no file would hold."""
+    formats = set(export_format.split("-"))
+    if "feat_vis" in formats and not export_feat:
         raise typer.BadParameter("feat_vis shows features: --export-feat says of which blocks, such as 2,3")
+    for given, option, holds in ((export_feat, "--export-feat", {"npz", "feat_vis"}), (infer_gs, "--infer-gs", {"npz", "gs_ply"})):
+        if given and not holds & formats:
+            raise typer.BadParameter(
+                f"{option} is of no use with --export-format {export_format}: {' and '.join(sorted(holds))} hold what it asks for"
+            )
 
 
 def wants_gaussians(infer_gs: bool, export_format: str) -> bool:

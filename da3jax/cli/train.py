@@ -17,7 +17,7 @@ Config = Annotated[
     ),
 ]
 Overrides = Annotated[
-    list[str] | None, typer.Argument(metavar="[KEY=VALUE]...", help="Other values, such as steps=100 or optimizer.learning_rate=1e-4.")
+    list[str] | None, typer.Argument(metavar="KEY=VALUE", help="Other values, such as steps=100 or optimizer.learning_rate=1e-4.")
 ]
 
 SHOWN = ("total", "depth", "ray", "camera", "loss", "abs_rel", "auc_30", "learning_rate", "seconds")

@@ -22,7 +22,7 @@ from da3jax.inference.export import write_exported
 from da3jax.inference.loading import load
 from da3jax.inference.native import to_native
 from da3jax.inference.placing import check_mesh, placed
-from da3jax.inference.plan import planned
+from da3jax.inference.plan import check_options, planned
 from da3jax.inference.prediction import to_prediction
 from da3jax.inference.program import KnownCameras, Result, Task, run
 from da3jax.inference.running import Runner
@@ -283,6 +283,16 @@ class DepthAnything3:
             raise ValueError("native_resolution is computed on the host, and as_numpy=False leaves the result on the device; leave one out")
         if many and not as_numpy:
             raise ValueError("as_numpy=False leaves results on the devices, where other processes' cannot be read; leave it out")
+        asked = {
+            "use_ray_pose": use_ray_pose,
+            "ref_view_strategy": ref_view_strategy,
+            "export_feat_layers": export_feat_layers,
+            "independent": independent,
+            "infer_gs": infer_gs,
+            "official_gs": official_gs,
+        }
+        posed = np.iterable(extrinsics) and any(matrix is not None for matrix in extrinsics)
+        asked["export_feat_layers"] = check_options(self.config, extrinsics=posed, **asked)  # before images are read, which may take long
         runner = self._runner
         read = partial(runner.read_own, independent=independent) if many else preprocess
         views = read(
@@ -299,15 +309,10 @@ class DepthAnything3:
             self.config,
             views,
             outputs=outputs,
-            use_ray_pose=use_ray_pose,
-            ref_view_strategy=ref_view_strategy,
-            export_feat_layers=export_feat_layers,
-            independent=independent,
             align_to_input_ext_scale=align_to_input_ext_scale,
-            infer_gs=infer_gs,
-            official_gs=official_gs,
             as_numpy=as_numpy,
             mesh=self.mesh,
+            **asked,
         )
         start = time.perf_counter()
         known = KnownCameras.of(views.extrinsics, views.intrinsics)

@@ -13,6 +13,7 @@ import numpy as np
 
 from da3jax.inputs import check_extrinsics, check_intrinsics, lazy_images, preprocess, several
 from da3jax.inputs.images import describe
+from da3jax.inputs.preprocess import warn_of_crops
 from da3jax.parallel.processes import all_or_none, gathered, gathered_texts
 from da3jax.types import Views
 
@@ -70,6 +71,7 @@ def read_own(images: Sequence[Any], own: Sequence[int], *, extrinsics: Any, intr
 
     views = all_or_none(read)
     height, width = gathered(np.array([views.images.shape[2:4]])).min(axis=(0, 1)).tolist()
+    warn_of_crops([views.images.shape[2:4]] * len(own), [names[row] for row in own], height, width)  # for what others read
     views = _cropped(views, height, width)
     # As many rows of each process, those of a shorter one twice.
     most = gathered(np.array([len(own)])).max()

@@ -11,6 +11,7 @@ from jax.sharding import Mesh
 
 from da3jax.config import PATCH_SIZE, PRESETS, REF_VIEW_STRATEGIES, Config, NestedConfig
 from da3jax.inference.program import Task
+from da3jax.models.network import check_feature_layers
 from da3jax.ops.target import target_platform
 from da3jax.schema import blocks_of, is_integer, one_of
 from da3jax.types import Views
@@ -34,6 +35,43 @@ def check_size(height: int, width: int) -> None:
             raise ValueError(f"{name} is {side}; processed images have multiples of {PATCH_SIZE}, for example {near}")
 
 
+def check_options(
+    config: Config,
+    *,
+    extrinsics: bool,
+    use_ray_pose: bool,
+    ref_view_strategy: str,
+    export_feat_layers: Sequence[int] | None,
+    independent: bool,
+    infer_gs: bool,
+    official_gs: bool,
+) -> tuple[int, ...]:
+    """The blocks of `export_feat_layers`; all is looked at that can be before images are read, `extrinsics` being whether any are known.
+
+    Raises:
+        ValueError: options that this network does not have, or that contradict each other.
+    """
+    if official_gs and not infer_gs:
+        raise ValueError("official_gs says which Gaussians are computed, and none are; it goes with infer_gs=True")
+    if infer_gs and "raw_gs" not in config.outputs:
+        able = " and ".join(name for name, preset in PRESETS.items() if "raw_gs" in preset.outputs)
+        raise ValueError(f"infer_gs needs a network that predicts Gaussians, and {config.name} has no head for them; {able} have one")
+    if use_ray_pose and "ray" not in config.outputs:
+        has = ", ".join(name for name in config.outputs if name not in ("taps", "raw_gs"))
+        raise ValueError(f"use_ray_pose needs rays, which {config.name} does not predict; it has {has}")
+    if extrinsics and "cameras" not in config.outputs and not use_ray_pose:
+        raise ValueError(
+            f"{config.name} predicts no cameras that extrinsics could be compared with; it takes intrinsics alone (on the command line, "
+            f"--independent uses no others)"
+        )
+    if extrinsics and independent:
+        raise ValueError("extrinsics place the views in one world, which independent images do not share; leave one of the two out")
+    one_of("ref_view_strategy", ref_view_strategy, REF_VIEW_STRATEGIES)
+    layers = blocks_of("export_feat_layers", () if export_feat_layers is None else export_feat_layers)
+    check_feature_layers(config.anyview if isinstance(config, NestedConfig) else config, layers)
+    return layers
+
+
 def planned(
     config: Config,
     views: Views,
@@ -52,15 +90,19 @@ def planned(
     """The views with those known cameras that are of use, and what is to be computed of them.
 
     Raises:
-        ValueError: options that this network does not have, or that contradict each other.
+        ValueError: as `check_options`, or outputs that this network does not have.
     """
-    if official_gs and not infer_gs:
-        raise ValueError("official_gs says which Gaussians are computed, and none are; it goes with infer_gs=True")
-    if infer_gs and "raw_gs" not in config.outputs:
-        able = " and ".join(name for name, preset in PRESETS.items() if "raw_gs" in preset.outputs)
-        raise ValueError(f"infer_gs needs a network that predicts Gaussians, and {config.name} has no head for them; {able} have one")
-    layers = blocks_of("export_feat_layers", () if export_feat_layers is None else export_feat_layers)
-    views = _usable(config, views, independent, use_ray_pose)
+    layers = check_options(
+        config,
+        extrinsics=views.extrinsics is not None,
+        use_ray_pose=use_ray_pose,
+        ref_view_strategy=ref_view_strategy,
+        export_feat_layers=export_feat_layers,
+        independent=independent,
+        infer_gs=infer_gs,
+        official_gs=official_gs,
+    )
+    views = _usable(config, views, use_ray_pose)
     return views, Task(
         outputs=_outputs(config, outputs, views, use_ray_pose, infer_gs),
         use_ray_pose=use_ray_pose,
@@ -75,16 +117,9 @@ def planned(
     )
 
 
-def _usable(config: Config, views: Views, independent: bool, use_ray_pose: bool) -> Views:
-    """The views without known cameras that this network has no use for; refuses those that contradict the call."""
+def _usable(config: Config, views: Views, use_ray_pose: bool) -> Views:
+    """The views without intrinsics that this network has no use for."""
     has_cameras = "cameras" in config.outputs or use_ray_pose
-    if views.extrinsics is not None and not has_cameras:
-        raise ValueError(
-            f"{config.name} predicts no cameras that extrinsics could be compared with; it takes intrinsics alone (on the command line, "
-            f"--independent uses no others)"
-        )
-    if views.extrinsics is not None and independent:
-        raise ValueError("extrinsics place the views in one world, which independent images do not share; leave one of the two out")
     if has_cameras or (views.intrinsics is None and config.canonical_focal is None):
         return views
     known = np.full(views.images.shape[1], False) if views.intrinsics is None else np.isfinite(views.intrinsics[0, :, 0, 0])
@@ -135,7 +170,5 @@ def _outputs(config: Config, outputs: Sequence[str] | None, views: Views, use_ra
     if infer_gs:
         names = (*names, "cameras", "raw_gs")
     if use_ray_pose:
-        if "ray" not in known:
-            raise ValueError(f"use_ray_pose needs rays, which {config.name} does not predict; it has {', '.join(known)}")
         names = (*(name for name in names if name != "cameras"), "ray")
     return tuple(name for name in (*known, "raw_gs", "points") if name in names)  # one program whatever the order

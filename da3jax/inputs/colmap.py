@@ -155,7 +155,7 @@ def _parsed(path: pathlib.Path, parse: Callable[[BinaryIO], Iterator[tuple]]) ->
 
 def _lines(file: BinaryIO) -> Iterator[str]:
     for index, line in enumerate(file):
-        yield line.decode("utf-8-sig" if index == 0 else "utf-8").strip()
+        yield line.decode("utf-8-sig" if index == 0 else "utf-8", "surrogateescape").strip()  # names are as the file system has them
 
 
 def _text_cameras(file: BinaryIO) -> Iterator[tuple]:
@@ -214,7 +214,7 @@ def _binary_images(file: BinaryIO) -> Iterator[tuple]:
         if file.tell() + _POINT * points > size:
             raise ValueError(f"it ends before the {points} points of an image")
         file.seek(_POINT * points, os.SEEK_CUR)
-        yield values[:4], values[4:], camera, name.decode()
+        yield values[:4], values[4:], camera, name.decode("utf-8", "surrogateescape")
     _check_end(file)
 
 

@@ -69,7 +69,7 @@ _lock, _within, _filters = threading.Lock(), 0, contextlib.ExitStack()
 
 @contextlib.contextmanager
 def quiet() -> Iterator[None]:
-    """Lets no remark of Pillow's on a file through within: what is wrong enough is raised, and then said.
+    """Lets no remark of Pillow's on a file through within, but that it is very large: what is wrong enough is raised, and then said.
 
     The filters of warnings are the whole process's: the first thread that comes in changes them, and the last that leaves restores them.
     """

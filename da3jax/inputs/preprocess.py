@@ -63,7 +63,7 @@ def preprocess(
         max_long_side: images whose longer side would have more pixels than this are refused: with a `lower_bound` method, nothing else
             keeps a panorama from becoming very long. None for any length.
         num_workers: threads that decode and resize; None is as many as there are cores, at most 8. No more images than this are held at
-            their own size at a time. The result does not depend on it.
+            their own size at a time, but for PIL images, which keep what they have decoded. The result does not depend on it.
         fast_decode: whether JPEG files are decoded at a half, a quarter or an eighth of each side, where that is whole and at least twice
             the processed size: faster, and not quite the same pixels. Of 12 megapixels at 504, values are 0.1 to 0.3 of 255 grey levels
             off on average and 16 at most (benchmarks/README.md). Cameras, `from_image` and `image_sizes` stay. Files of other formats,
@@ -177,19 +177,20 @@ def _crop_to_smallest(images: Sequence[np.ndarray], names: list[str]) -> tuple[n
     Sizes differ by multiples of 14, so that the centre is a whole pixel, however one rounds.
     """
     height, width = (min(image.shape[axis] for image in images) for axis in (0, 1))
-    cropped = [
-        f"{name} ({image.shape[0]} × {image.shape[1]})"
-        for image, name in zip(images, names, strict=True)
-        if image.shape[:2] != (height, width)
-    ]
+    warn_of_crops([image.shape[:2] for image in images], names, height, width)
+    images, crops = zip(*(_centre_crop(image, height, width) for image in images), strict=True)
+    return np.stack(images), np.stack(crops)
+
+
+def warn_of_crops(sizes: Sequence[tuple[int, int]], names: Sequence[str], height: int, width: int) -> None:
+    """Names those images of these processed sizes that lose something where all are cropped to `height` and `width`."""
+    cropped = [f"{name} ({size[0]} × {size[1]})" for size, name in zip(sizes, names, strict=True) if size != (height, width)]
     if cropped:
         more = f" and {len(cropped) - 10} more" if len(cropped) > 10 else ""
         logger.warning(
             "the processed images differ in size (H × W): %d of %d are cropped about their centre to %d × %d: %s%s",
-            len(cropped), len(images), height, width, ", ".join(cropped[:10]), more,
+            len(cropped), len(sizes), height, width, ", ".join(cropped[:10]), more,
         )  # fmt: skip
-    images, crops = zip(*(_centre_crop(image, height, width) for image in images), strict=True)
-    return np.stack(images), np.stack(crops)
 
 
 def _look_up(table: np.ndarray, images: np.ndarray) -> np.ndarray:

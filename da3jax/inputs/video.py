@@ -32,8 +32,8 @@ def video_frames(
     Colours are converted as the file says; where it does not, as players do: BT.709 from 720 rows on, BT.601 below. A rotation or mirroring
     in the file (the display matrix) is applied. Pixels that are not square stay so.
 
-    A file that is cut off gives the frames before the cut, and a frame inside that cannot be decoded is replaced by the one before it; a
-    warning is logged of either.
+    A file that is cut off gives the frames before the cut (an MP4 or MOV, whose index is at its end, is refused), and a frame inside that
+    cannot be decoded is replaced by the one before it; a warning is logged of either.
 
     Args:
         path: MP4 or MOV, Matroska or WebM, AVI, FLV, WMV, MPEG, Ogg or GIF. Nothing but this file is read.

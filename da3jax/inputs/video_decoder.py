@@ -65,7 +65,7 @@ class FrameDecoder:
                 self._close()  # whatever state it is in, the next reader begins afresh
                 raise
             self._unread.discard(time)
-            if time == self._wanted[-1] and not self._passed:
+            if not self._unread or (time == self._wanted[-1] and not self._passed):
                 self._close()
             return picture
 

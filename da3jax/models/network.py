@@ -300,6 +300,13 @@ def _known_outputs(config: Config, outputs: Sequence[str] | None) -> tuple[str, 
     return tuple(outputs)
 
 
+def check_feature_layers(config: ModelConfig, layers: Sequence[int]) -> None:
+    """Raises a ValueError for a block that the network does not have."""
+    for layer in layers:
+        if layer not in range(config.backbone.depth):
+            raise ValueError(f"export_feat_layers has {layer!r}; blocks of {config.name} are 0 to {config.backbone.depth - 1}")
+
+
 def _check(
     config: ModelConfig, images, extrinsics, intrinsics, conditioned, view_mask, ref_view_strategy, outputs, layers
 ) -> tuple[str, ...]:
@@ -320,10 +327,8 @@ def _check(
         given = "without extrinsics" if extrinsics is None else f"{conditioned.dtype} of shape {conditioned.shape}"
         raise ValueError(f"conditioned is given {given}; for these images it is bool of {(batch,)}, beside extrinsics and intrinsics")
     one_of("ref_view_strategy", ref_view_strategy, REF_VIEW_STRATEGIES)
+    check_feature_layers(config, layers["feature_layers"])
     blocks = range(config.backbone.depth)
-    for layer in layers["feature_layers"]:
-        if layer not in blocks:
-            raise ValueError(f"export_feat_layers has {layer!r}; blocks of {config.name} are 0 to {config.backbone.depth - 1}")
     for layer in layers["attention_layers"]:
         one_of(f"attention_layers of {config.name}: block", layer, [index for index in blocks if config.backbone.cross_view(index)])
     if (extrinsics is None) != (intrinsics is None):

@@ -12,6 +12,9 @@ _ENCODERS = {"libx264": {"crf": "18", "mbtree": "0"}, "mpeg4": {"qmin": "2", "qm
 """The first that this build of FFmpeg has, at a quality at which nothing is seen to be lost. x264's macroblock tree is
 off: in small pictures it depends on what the memory held before, and so would the bytes."""
 
+LONGEST_SIDE = 16384
+"""Pixels that x264 takes at most."""
+
 _THREADS = 4
 """Not as many as there are cores: the bytes depend on it."""
 
@@ -23,7 +26,7 @@ def encode_mp4(pictures: Iterable[np.ndarray], fps: float) -> bytes:
     even sides: an odd one grows by a repeated row or column.
 
     Args:
-        pictures: (H, W, 3) uint8 sRGB each, at least one, all of one size; taken one after the other.
+        pictures: (H, W, 3) uint8 sRGB each, at least one, all of one size, at most `LONGEST_SIDE`; taken one after the other.
         fps: frames a second.
 
     Raises:

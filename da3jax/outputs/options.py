@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import dataclasses
 import math
+import numbers
 from collections.abc import Callable, Sequence
 from typing import Any
+
+import numpy as np
 
 from da3jax.schema import is_integer, one_of
 from da3jax.types import LazyImage
@@ -116,14 +119,19 @@ class ExportOptions:
     def __post_init__(self):
         one_of("thinning", self.thinning, THINNING)
         one_of("mesh_method", self.mesh_method, MESH_METHODS)
+        for field in dataclasses.fields(self):
+            if field.type == "bool" and not isinstance(value := getattr(self, field.name), bool | np.bool_):
+                raise ValueError(f"{field.name} is {value!r}; it is True or False")
         for name, (will_do, bounds) in _BOUNDS.items():
             value = getattr(self, name)
             try:
-                good = will_do(value)
-            except (TypeError, ValueError):  # no number, or several
+                good = isinstance(value, numbers.Real | None) and not isinstance(value, bool) and will_do(value)
+            except TypeError:  # None, where there is to be a number
                 good = False
             if not good:
                 raise ValueError(f"{name} is {value!r}; it is {bounds}")
+        if self.mesh_voxel_size is not None and self.mesh_method != "tsdf":
+            raise ValueError(f"mesh_voxel_size is of mesh_method 'tsdf', and mesh_method is {self.mesh_method!r}; change one of the two")
         lazy = isinstance(self.images, Sequence) and all(isinstance(image, LazyImage) for image in self.images)
         if self.images is not None and not lazy:
             raise ValueError("images is not a list of LazyImage; da3jax.inputs.lazy_images makes one of files, PIL images and arrays")

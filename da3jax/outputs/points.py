@@ -57,12 +57,16 @@ def diagonal(points: np.ndarray) -> float:
 def float32_origin(points: np.ndarray) -> np.ndarray:
     """From where float32 coordinates of points (P, 3) are good to a millionth of their `diagonal`.
 
-    Zero where coordinates in the world are; else, as with known cameras in a country's grid, the median in whole units.
+    Zero where coordinates in the world are; else, as with known cameras in a country's grid, the median in whole units, or in halves,
+    quarters and so on where the diagonal is shorter.
     """
     if not len(points):
         return np.zeros(3)
-    median = np.median(points, axis=0)
-    return np.zeros(3) if np.abs(median).max() * _ROUNDING <= 1e-6 * diagonal(points) else np.round(median)
+    median, size = np.median(points, axis=0), diagonal(points)
+    if np.abs(median).max() * _ROUNDING <= 1e-6 * size:
+        return np.zeros(3)
+    unit = 2.0 ** min(0, np.floor(np.log2(size)))
+    return unit * np.round(median / unit)
 
 
 def lift(depth: np.ndarray, rows: np.ndarray, columns: np.ndarray, intrinsics: np.ndarray, extrinsics: np.ndarray) -> np.ndarray:

@@ -64,8 +64,8 @@ def tsdf_mesh(
     samples = [np.stack(np.nonzero(kept))[:, ::every] for kept in keep]
     placed = [lift(view[0][tuple(where)], *where, *view[3:]) for view, where in zip(views, samples, strict=True)]
     origin = np.median(np.concatenate(placed), axis=0)
-    widths = np.concatenate([depth[kept] / K[0, 0] for depth, kept, _, K, _ in views])
-    width = float(np.percentile(widths, 25))
+    widths = [view[0][tuple(where)] / view[3][0, 0] for view, where in zip(views, samples, strict=True)]
+    width = float(np.percentile(np.concatenate(widths), 25))
     asked = options.mesh_voxel_size or _PIXELS * width
     side = max(asked, width / _COARSEST)
 

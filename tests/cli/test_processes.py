@@ -108,6 +108,8 @@ def test_a_scene_over_two_processes(photos, tiny_model_dir, tmp_path):
     # Eight places for views on four devices; the last view fills up what five leave.
     read = [sorted(line.rpartition("/")[2] for line in stderr.splitlines() if line.startswith("reads ")) for *_, stderr in found]
     assert read == [["0.png", "1.png", "2.png", "3.png"], ["4.png"]]
+    for cropped, (*_, stderr) in zip(("3 of 4", "1 of 1"), found, strict=True):
+        assert f"{cropped} are cropped about their centre to 28 × 56" in stderr
     model = DepthAnything3.from_pretrained(tiny_model_dir)
     expected = model.inference(sorted(photos.iterdir()), process_res=56)
     with np.load(path) as arrays:

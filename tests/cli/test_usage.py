@@ -129,6 +129,13 @@ def test_defaults_are_the_official_ones_but_for_model_size_folder_device_and_ima
         (["--num-max-points", "0"], "num_max_points is 0; it is a whole number, at least 1"),
         (["--thinning", "voxels"], "it is one of voxel, random; did you mean 'voxel'?"),
         (["--export-format", "feat_vis"], "feat_vis shows features: --export-feat says of which blocks, such as 2,3"),
+        (["--export-feat", "2"], "--export-feat is of no use with --export-format glb: feat_vis and npz hold what it asks for"),
+        (
+            ["--infer-gs", "--export-format", "ply-mini_npz"],
+            "--infer-gs is of no use with --export-format ply-mini_npz: gs_ply and npz hold what it asks for",
+        ),
+        (["--aruco-dictionary", "DICT_5X5_50"], "says which markers are looked for, and none are: --aruco-size says how large they are"),
+        (["--mesh-voxel-size", "0.1"], "mesh_voxel_size is of mesh_method 'tsdf', and mesh_method is 'grid'; change one of the two"),
         (["--export-format", "npz-glbb"], "did you mean 'glb'?"),
         (["--export-feat", "2;3"], "'2;3' is not a list of blocks; it is numbers from 0 joined by commas, like 2,3"),
         (["--max-side", "500", "--process-res", "504"], "--max-side and --process-res both say how many pixels a side has"),

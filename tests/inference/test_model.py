@@ -122,6 +122,23 @@ def test_cameras_from_rays_take_the_place_of_the_decoded_ones(model, images, joi
     assert [record.args[0] for record in caplog.records if "determine no camera" in record.msg] == ([degenerate] if degenerate else [])
 
 
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"export_feat_layers": [99]}, r"export_feat_layers has 99; blocks of .* are 0 to"),
+        ({"ref_view_strategy": "midle"}, r"ref_view_strategy 'midle' is unknown; .* did you mean 'middle'"),
+        ({"official_gs": True}, "official_gs says which Gaussians are computed, and none are"),
+        (
+            {"extrinsics": [np.eye(4)], "independent": True},
+            "extrinsics place the views in one world, which",
+        ),
+    ],
+)
+def test_what_the_network_cannot_do_is_refused_before_an_image_is_read(model, options, message):
+    with pytest.raises(ValueError, match=message):
+        model.inference(["not-there.png"], **options)
+
+
 def test_a_network_without_rays_has_no_ray_pose(single_view, images):
     with pytest.raises(ValueError, match="use_ray_pose needs rays, which tiny-single-view does not predict; it has depth, sky"):
         single_view.inference(images[:1], process_res=28, use_ray_pose=True)

@@ -1,5 +1,6 @@
 """A COLMAP model gives each image its camera and pose, or says what is wrong with it."""
 
+import os
 import struct
 
 import numpy as np
@@ -47,6 +48,14 @@ def test_each_image_has_its_camera_and_pose(tmp_path, write):
     np.testing.assert_array_equal(b.extrinsics, [[1, 0, 0, -1], [0, 1, 0, 0], [0, 0, 1, 0.5]])
     np.testing.assert_array_equal(b.pinhole_intrinsics(), [[300, 0, 160], [0, 300, 100], [0, 0, 1]])
     np.testing.assert_array_equal(c.extrinsics, np.eye(3, 4))
+
+
+@pytest.mark.parametrize("write", [write_text, write_binary])
+def test_names_are_the_bytes_of_the_file_system(tmp_path, write):
+    write(tmp_path)
+    for path in tmp_path.glob("images.*"):
+        path.write_bytes(path.read_bytes().replace(b"c.png", b"\xe4.png"))
+    assert list(read_colmap(tmp_path)) == ["a picture.png", "sub/b.png", os.fsdecode(b"\xe4.png")]
 
 
 def test_rotations_are_those_of_the_geometry(tmp_path):

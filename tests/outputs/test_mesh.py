@@ -264,6 +264,7 @@ def test_a_camera_that_cannot_be_inverted_is_named(prediction, tmp_path):
         ({"mesh_edge_threshold": NAN}, "^mesh_edge_threshold is nan; it is"),
         ({"mesh_max_faces": 0}, "^mesh_max_faces is 0; it is a whole number, at least 1$"),
         ({"mesh_voxel_size": 0.0}, "^mesh_voxel_size is 0.0; it is a positive number, or None$"),
+        ({"mesh_voxel_size": 0.1}, "^mesh_voxel_size is of mesh_method 'tsdf', and mesh_method is 'grid'; change one of the two$"),
         ({"mesh_method": "tsfd"}, "^mesh_method 'tsfd' is unknown; it is one of grid, tsdf; did you mean 'tsdf'[?]$"),
     ],
 )

@@ -63,3 +63,8 @@ def test_float32_begins_elsewhere_only_where_it_has_to(scene):
     origin = float32_origin(far)
     np.testing.assert_array_equal(origin, np.round(origin))
     assert np.abs((far - origin).astype(np.float32) + origin - far).max() < 1e-6 * diagonal(points)
+    small = 1e-4 * points + np.array([0.4, -0.4, 0.45])  # nearer to the origin than half a unit
+    small = small + 0.2 * diagonal(small) * np.eye(3)[0]
+    origin = float32_origin(small)
+    assert origin.any()
+    assert np.abs((small - origin).astype(np.float32) + origin - small).max() < 1e-6 * diagonal(small)

@@ -16,7 +16,7 @@ def surfaces(prediction, keep=None, **options):
     extrinsics = np.tile(np.eye(4), (len(prediction.depth), 1, 1))
     extrinsics[:, :3] = prediction.extrinsics[:, :3]
     keep = np.ones(prediction.depth.shape, bool) if keep is None else keep
-    return tsdf_mesh(prediction, keep, prediction.intrinsics.astype(float), extrinsics, ExportOptions(**options))
+    return tsdf_mesh(prediction, keep, prediction.intrinsics.astype(float), extrinsics, ExportOptions(mesh_method="tsdf", **options))
 
 
 def seen(prediction, vertices):

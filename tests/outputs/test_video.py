@@ -95,6 +95,16 @@ def test_odd_sizes_and_one_view(ramp, tmp_path):
     assert beside.shape == (1, 32, 90, 3)
 
 
+def test_pictures_too_wide_for_an_encoder_are_drawn_smaller_with_a_warning(ramp, tmp_path, caplog):
+    wide = {"depth": np.tile(ramp.depth[:, :16], (1, 1, 130)), "processed_images": np.tile(ramp.processed_images[:, :16], (1, 1, 130, 1))}
+    alone, beside = map(decoded, export(dataclasses.replace(ramp, **wide), "video", tmp_path))
+    assert (alone.shape, beside.shape) == ((2, 8, 4160, 3), (2, 8, 8320, 3))
+    assert np.abs(beside[:, :, :4000] - wide["processed_images"][:, :8, :4000]).max() <= 6
+    assert [record.getMessage() for record in caplog.records] == [
+        "video: pictures of 8320 × 16 are drawn 2 times smaller; an encoder takes sides up to 16384 pixels, and two are side by side"
+    ]
+
+
 def test_without_photographs_it_is_refused(ramp, tmp_path):
     with pytest.raises(ValueError, match=r"^export format 'video' needs processed_images, and the prediction has none"):
         export(dataclasses.replace(ramp, processed_images=None), "video", tmp_path / "out")
