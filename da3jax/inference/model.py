@@ -291,7 +291,7 @@ class DepthAnything3:
             "infer_gs": infer_gs,
             "official_gs": official_gs,
         }
-        posed = np.iterable(extrinsics) and any(matrix is not None for matrix in extrinsics)
+        posed = isinstance(extrinsics, Sequence | np.ndarray) and any(matrix is not None for matrix in extrinsics)
         asked["export_feat_layers"] = check_options(self.config, extrinsics=posed, **asked)  # before images are read, which may take long
         runner = self._runner
         read = partial(runner.read_own, independent=independent) if many else preprocess
