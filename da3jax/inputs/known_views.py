@@ -149,4 +149,6 @@ class _Maps:
 
 
 def _some(names: Sequence[str]) -> str:
-    return ", ".join(names[:5]) + (f" and {len(names) - 5} more" if len(names) > 5 else "")
+    """The first of them, as Python escapes bytes that are no UTF-8."""
+    shown = (name.encode(errors="backslashreplace").decode() for name in names[:5])
+    return ", ".join(shown) + (f" and {len(names) - 5} more" if len(names) > 5 else "")
