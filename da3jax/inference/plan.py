@@ -92,27 +92,21 @@ def planned(
     Raises:
         ValueError: as `check_options`, or outputs that this network does not have.
     """
-    layers = check_options(
-        config,
-        extrinsics=views.extrinsics is not None,
-        use_ray_pose=use_ray_pose,
-        ref_view_strategy=ref_view_strategy,
-        export_feat_layers=export_feat_layers,
-        independent=independent,
-        infer_gs=infer_gs,
-        official_gs=official_gs,
-    )
+    asked = {
+        "use_ray_pose": use_ray_pose,
+        "ref_view_strategy": ref_view_strategy,
+        "independent": independent,
+        "infer_gs": infer_gs,
+        "official_gs": official_gs,
+    }
+    layers = check_options(config, extrinsics=views.extrinsics is not None, export_feat_layers=export_feat_layers, **asked)
     views = _usable(config, views, use_ray_pose)
     return views, Task(
         outputs=_outputs(config, outputs, views, use_ray_pose, infer_gs),
-        use_ray_pose=use_ray_pose,
-        ref_view_strategy=ref_view_strategy,
         export_feat_layers=layers,
-        independent=independent,
         align_to_input_ext_scale=align_to_input_ext_scale,
-        infer_gs=infer_gs,
-        official_gs=official_gs,
         to_host=as_numpy and mesh is None and target_platform() != "cpu",
+        **asked,
         **_use_of_cameras(config, views),
     )
 
