@@ -19,6 +19,7 @@ from da3jax.config import REF_VIEW_STRATEGIES, Config, NestedConfig, load_config
 from da3jax.inference.ahead import trace
 from da3jax.inference.compilation_cache import use_compilation_cache
 from da3jax.inference.export import write_exported
+from da3jax.inference.files import check_export
 from da3jax.inference.loading import load
 from da3jax.inference.native import to_native
 from da3jax.inference.placing import check_mesh, placed
@@ -30,7 +31,7 @@ from da3jax.inputs import lazy_images, preprocess, several
 from da3jax.models import compute_dtype, is_stacked, unstack_layers
 from da3jax.ops.target import target_platform
 from da3jax.parallel import fsdp_shardings, mesh_of
-from da3jax.parallel.processes import all_or_none
+from da3jax.schema import blocks_of
 from da3jax.types import Params, Prediction
 
 logger = logging.getLogger(__name__)
@@ -258,25 +259,15 @@ class DepthAnything3:
             OSError: a file that cannot be read or written.
         """
         image = several(image)
-        writes = jax.process_index() == 0
+        export_feat_layers = blocks_of("export_feat_layers", () if export_feat_layers is None else export_feat_layers)
         many = jax.process_count() > 1 and self.mesh is not None
         if export_dir is not None:
-            names = formats.check_formats(export_format)
-            infer_gs = infer_gs or "gs_ply" in names
-            if "feat_vis" in names and (export_feat_layers is None or not len(export_feat_layers)):
-                raise ValueError("export format 'feat_vis' needs features; export_feat_layers names the blocks, such as [2, 3]")
             options = {"conf_thresh_percentile": conf_thresh_percentile, "num_max_points": num_max_points, "show_cameras": show_cameras}
             options |= {"feat_vis_fps": feat_vis_fps, **(export_kwargs or {})}
-            if "images" in options:
-                raise ValueError("export_kwargs has images, and exports take those that inference was given; leave them out")
-            formats.export_options(**options)
-            known = intrinsics is not None
-            formats.check_placed(names, len(image), self.config, independent=independent, use_ray_pose=use_ray_pose, intrinsics=known)
-            check = partial(formats.check_folder, names, export_dir, lazy_images(image))
-            if many:
-                all_or_none(check if writes else lambda: None)
-            elif writes:
-                check()
+            how = {"export_feat_layers": export_feat_layers, "independent": independent, "use_ray_pose": use_ray_pose, "together": many}
+            how["intrinsics"] = intrinsics is not None
+            names = check_export(export_dir, export_format, options, image, self.config, **how)
+            infer_gs = infer_gs or "gs_ply" in names
         if native_resolution and infer_gs:
             raise ValueError("Gaussians belong to the processed images' pixels, which native_resolution replaces; ask for one of the two")
         if native_resolution and not as_numpy:
@@ -292,7 +283,7 @@ class DepthAnything3:
             "official_gs": official_gs,
         }
         posed = isinstance(extrinsics, Sequence | np.ndarray) and any(matrix is not None for matrix in extrinsics)
-        asked["export_feat_layers"] = check_options(self.config, extrinsics=posed, **asked)  # before images are read, which may take long
+        check_options(self.config, extrinsics=posed, **asked)  # before images are read, which may take long
         runner = self._runner
         read = partial(runner.read_own, independent=independent) if many else preprocess
         views = read(
@@ -321,7 +312,7 @@ class DepthAnything3:
         logger.info("%d images of %d × %d in %.2f s", *views.images.shape[1:4], time.perf_counter() - start)
         if native_resolution:
             prediction = to_native(prediction, image)
-        if export_dir is not None and writes:
+        if export_dir is not None and jax.process_index() == 0:
             formats.export(prediction, export_format, export_dir, images=lazy_images(image), **options)
         return prediction
 

@@ -155,11 +155,14 @@ def test_features_come_in_aux_in_the_order_of_the_images(model, images):
         np.testing.assert_allclose(turned[name][::-1], found[name], atol=1e-4)
 
 
-def test_blocks_of_features_may_be_an_array(model, images, tmp_path):
-    model.inference(images[:1], export_feat_layers=np.array([1]), export_dir=tmp_path, export_format="feat_vis")
+@pytest.mark.parametrize("layers", [np.array([1]), iter([1])])
+def test_blocks_of_features_may_be_an_array_or_an_iterator(model, images, tmp_path, layers):
+    model.inference(images[:1], export_feat_layers=layers, export_dir=tmp_path, export_format="feat_vis")
     assert (tmp_path / "feat_vis" / "layer_1" / "0000.png").exists()
     with pytest.raises(ValueError, match="feat_vis' needs features; export_feat_layers names the blocks"):
         model.inference(images[:1], export_feat_layers=np.array([], int), export_dir=tmp_path, export_format="feat_vis")
+    with pytest.raises(ValueError, match="export_feat_layers is 1; it is a list of blocks"):
+        model.inference(images[:1], export_feat_layers=1, export_dir=tmp_path, export_format="feat_vis")
 
 
 @pytest.mark.parametrize("name", ["colmap", "nerfstudio"])
