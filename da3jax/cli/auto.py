@@ -5,7 +5,6 @@ from typing import Annotated
 
 import typer
 
-from da3jax.cli.option_kinds import checked
 from da3jax.cli.options import (
     IMAGE_EXTENSIONS,
     AlignToInputExtScale,
@@ -22,7 +21,7 @@ from da3jax.cli.rendered import run_on_a_rendered_scene
 from da3jax.cli.run import run
 
 _MEANT_FOR = {
-    "image_extensions": ("images",),
+    "image_extensions": ("image", "images"),
     "fps": ("video",),
     "start": ("video",),
     "end": ("video",),
@@ -30,12 +29,6 @@ _MEANT_FOR = {
     "align_to_input_ext_scale": ("colmap", "nerfstudio"),
 }
 """The kinds of input for which an option means something."""
-
-
-def _check_kind(path: pathlib.Path) -> None:
-    from da3jax.inputs.detect import kind
-
-    kind(path)
 
 
 def _say_what_means_nothing(context: typer.Context, found: str, progress: Progress, what: str) -> None:
@@ -56,7 +49,6 @@ def command(
             metavar="INPUT",
             help="An image, a folder of images, a video, a folder with a COLMAP model, or Nerfstudio's transforms.json (or its folder); "
             "without one a scene is rendered, and the errors are shown.",
-            callback=checked(_check_kind),
         ),
     ] = None,
     image_extensions: ImageExtensions = IMAGE_EXTENSIONS,
@@ -71,7 +63,11 @@ def command(
     """Depth, cameras and points of whatever INPUT is, or of a rendered scene, beside the truth."""
     from da3jax.inputs.detect import kind
 
-    found = kind(path) if path else "rendered"
+    extensions = image_extensions.split(",")
+    try:
+        found = kind(path, extensions) if path else "rendered"
+    except (ValueError, OSError) as error:
+        raise typer.BadParameter(str(error), param_hint="'INPUT'") from error
     what = f"{path}, which counts as {found}" if path else "a rendered scene"
     _say_what_means_nothing(context, found, Progress(quiet=options.quiet), what)
     if path is None:
@@ -81,7 +77,7 @@ def command(
     elif found == "images":
         from da3jax.inputs import list_images
 
-        run(list_images(path, image_extensions.split(",")), options)
+        run(list_images(path, extensions), options)
     elif found == "video":
         from da3jax.inputs.video import video_frames
 

@@ -16,7 +16,8 @@ from da3jax.models import init_params
 from da3jax.types import Params
 from da3jax.weights import dinov2, hub, store
 from da3jax.weights.placement import Shardings, place, sharding_of
-from da3jax.weights.safetensors_store import CONFIG, parameter_shapes
+from da3jax.weights.released import CONFIG
+from da3jax.weights.safetensors_store import parameter_shapes
 
 logger = logging.getLogger(__name__)
 

@@ -16,7 +16,8 @@ from da3jax.schema import one_of
 from da3jax.types import Params
 from da3jax.weights.keys import CONV, DENSE, NORM, PARAMETER, Layout
 from da3jax.weights.placement import Shardings, place
-from da3jax.weights.safetensors_store import CONFIG, DTYPES, WEIGHTS, raise_faults, read_tensor, stored_tensors
+from da3jax.weights.released import CONFIG, WEIGHTS
+from da3jax.weights.safetensors_store import DTYPES, raise_faults, read_tensor, stored_tensors
 
 MODEL_TYPE = "dinov2"
 """`model_type` in the `config.json` of such a checkpoint."""

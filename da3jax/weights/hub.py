@@ -12,15 +12,12 @@ import re
 from collections.abc import Iterator
 
 from da3jax.config import PACKAGED
-from da3jax.weights.released import RELEASES, Release, find
+from da3jax.weights.released import CONFIG, RELEASES, WEIGHTS, Release, find
 
 logger = logging.getLogger(__name__)
 
 PACKAGED_FOLDER = pathlib.Path(__file__).parent / PACKAGED
 """Where the weights lie that are part of this package."""
-
-CONFIG = "config.json"
-WEIGHTS = "model.safetensors"
 
 _HUB_ID = re.compile(r"\w[\w.-]*/\w[\w.-]*", re.ASCII)
 _COMMIT = re.compile(r"[0-9a-f]{40}")

@@ -10,6 +10,9 @@ import types
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+WEIGHTS, CONFIG = "model.safetensors", "config.json"
+"""The two files of a released checkpoint."""
+
 
 @dataclass(frozen=True)
 class Release:
@@ -24,9 +27,9 @@ class Release:
     revision: str | None
     """The commit that `resolve` asks for unless the caller names another."""
     sha256_prefix: str | None
-    """First 16 hexadecimal digits of the SHA-256 of `model.safetensors` at `revision`."""
+    """First 16 hexadecimal digits of the SHA-256 of its weights at `revision`."""
     bytes: int | None
-    """Exact size of `model.safetensors`."""
+    """Exact size of its weights."""
     parameters: float
     """Millions."""
     commercial: bool | None

@@ -24,8 +24,8 @@ from da3jax.types import Params
 from da3jax.weights.keys import Tensor, released_tensors, shared_norm_keys
 from da3jax.weights.official_config import read_config, to_official
 from da3jax.weights.placement import Shardings, place
+from da3jax.weights.released import CONFIG, WEIGHTS
 
-WEIGHTS, CONFIG = "model.safetensors", "config.json"
 PARTIAL = ".partial-"
 
 _MAX_NAMED = 10

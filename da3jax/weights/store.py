@@ -11,9 +11,9 @@ from da3jax.config import Config, load_config
 from da3jax.schema import one_of, to_dict
 from da3jax.types import Params
 from da3jax.weights import hub, orbax_store, safetensors_store
-from da3jax.weights.hub import CONFIG
 from da3jax.weights.official_config import read_config as official_config
 from da3jax.weights.placement import Shardings
+from da3jax.weights.released import CONFIG
 
 
 def load(

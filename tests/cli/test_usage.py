@@ -208,7 +208,7 @@ def test_auto_refuses_what_it_cannot_take(tmp_path, monkeypatch, name):
 
 
 def test_a_folder_that_may_not_be_looked_into_is_refused(tmp_path, monkeypatch):
-    def refuse(path):
+    def refuse(path, extensions):
         raise PermissionError(13, "Permission denied", str(path / "images"))
 
     monkeypatch.setattr("da3jax.inputs.detect.kind", refuse)
@@ -237,6 +237,17 @@ def test_convert_finds_a_folder_that_cannot_be_written_before_it_fetches_anythin
     status, error = status_and_error("convert", "depth-anything/DA3-GIANT", tmp_path / "file" / "out")
     assert status == 1
     assert f"the folder to write to, {tmp_path / 'file'} is a file, or lies below one" in error
+
+
+def test_auto_takes_an_image_of_another_ending_if_it_is_named(photo, monkeypatch):
+    seen = []
+    monkeypatch.setattr("da3jax.cli.auto.run", lambda images, *_, **__: seen.extend(images))
+    other = photo.rename(photo.with_suffix(".jfif"))
+    status, error = status_and_error("auto", other)
+    assert status == 2
+    assert f"{other} is neither a folder nor an image (png, jpg," in error
+    assert status_and_error("auto", other, "--image-extensions", "bmp,.JFIF") == (0, "")
+    assert seen == [other]
 
 
 def test_auto_says_which_options_mean_nothing_for_what_it_found(photo, monkeypatch):
