@@ -143,7 +143,7 @@ def _value(hint: Any, value: Any, path: str) -> Any:
         return _tuple(typing.get_args(kind), value, path)
     scalar = str if typing.get_origin(kind) is Literal else kind
     if scalar is float and isinstance(value, int | str) and not isinstance(value, bool):
-        with contextlib.suppress(ValueError):  # YAML 1.1 reads 1e-4, which lacks a dot, as text
+        with contextlib.suppress(ValueError, OverflowError):  # YAML 1.1 reads 1e-4, which lacks a dot, as text
             return float(value)
     if not isinstance(value, scalar) or (scalar is int and isinstance(value, bool)):
         raise ValueError(f"{path} is {value!r}; it is of type {scalar.__name__}")

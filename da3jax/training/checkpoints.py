@@ -25,6 +25,11 @@ logger = logging.getLogger(__name__)
 STATE, ABOUT = "state", "about"
 
 
+def are_in(folder: pathlib.Path) -> bool:
+    """Whether a run has begun to keep checkpoints in the folder."""
+    return any(folder.glob(f"*/{ABOUT}"))
+
+
 class Checkpoints:
     """Orbax checkpoints of a run, a folder a step; a context manager, at whose end all is written.
 
@@ -46,6 +51,7 @@ class Checkpoints:
         self._options = ocp.CheckpointManagerOptions(preservation_policy=policy, create=True, cleanup_tmp_directories=True)
         self._writing: int | None = None
         try:
+            self._folder.mkdir(parents=True, exist_ok=True)  # Orbax would fail in another thread, and only log it
             self._manager = ocp.CheckpointManager(self._folder, options=self._options)
         except OSError as error:
             raise OSError(f"the folder of checkpoints {self._folder} cannot be made: {error.strerror or error}") from error

@@ -15,7 +15,7 @@ import yaml
 from da3jax.config import ModelConfig, NestedConfig, load_config
 from da3jax.models.network import DTYPES
 from da3jax.schema import at_least, from_dict, merge, one_of, parse_yaml, read_yaml, to_dict
-from da3jax.training.data import DataConfig
+from da3jax.training.data import DataConfig, ProceduralConfig
 from da3jax.training.losses import LOSSES, LossConfig, outputs_of, outputs_of_term
 from da3jax.training.optimizer import OptimizerConfig
 
@@ -50,7 +50,7 @@ class ValidationConfig:
     every: int = 1000
     """Steps."""
     seed: int = 1_000_003
-    """Of the scenes: another than the run's."""
+    """Of the scenes: another than the run's, where both draw procedural ones."""
 
     def __post_init__(self):
         for name in ("batches", "every"):
@@ -106,6 +106,13 @@ class TrainConfig:
         self._check_losses()
         if not self.data.labelled:
             self._check_unlabelled()
+        drawn = self.validation is not None and all(
+            any(isinstance(source, ProceduralConfig) for source in data.sources) for data in (self.data, self.validation.data)
+        )
+        if drawn and self.validation.seed == self.seed:
+            raise ValueError(
+                f"validation.seed is {self.seed}, as is seed, and scenes that are trained on would be validated on; it is another"
+            )
         if self.validation is not None and not self.validation.data.labelled:
             raise ValueError("validation.data has a source that is not labelled; errors are measured against labels")
 
@@ -152,8 +159,8 @@ class TrainConfig:
 
 
 def _check_seed(name: str, seed: int) -> None:
-    if not 0 <= seed < 2**63:
-        raise ValueError(f"{name} is {seed}; it is from 0 to 2⁶³ − 1")
+    if not 0 <= seed < 2**32:  # a random key of JAX has no more
+        raise ValueError(f"{name} is {seed}; it is from 0 to 2³² − 1")
 
 
 def load_train_config(
@@ -183,7 +190,8 @@ def load_train_config(
     for override in overrides:
         fields = _overridden(fields, override)
     if "model" in fields:
-        model = fields["model"]
+        if (model := fields["model"]) is None:
+            raise ValueError("model is None; it is a preset such as da3-small, or a mapping of what a network is made of")
         fields["model"] = load_config(model if isinstance(model, str | Mapping | ModelConfig) else {"preset": model})
         if isinstance(fields["model"], NestedConfig):
             raise ValueError(f"model is {fields['model'].name}, a nested network; its two halves are trained by themselves")

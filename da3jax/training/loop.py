@@ -21,7 +21,7 @@ from da3jax.outputs import check_writable
 from da3jax.outputs.atomic import atomic
 from da3jax.parallel import batch_parts, fsdp_shardings, make_mesh
 from da3jax.parallel.processes import all_or_none, gathered
-from da3jax.training.checkpoints import Checkpoints
+from da3jax.training.checkpoints import Checkpoints, are_in
 from da3jax.training.config import (
     NO_PART_OF_THE_RESULT,
     TrainConfig,
@@ -33,8 +33,8 @@ from da3jax.training.config import (
 from da3jax.training.data import Batches, prefetched
 from da3jax.training.interrupt import heard_between_steps
 from da3jax.training.losses import outputs_of
-from da3jax.training.metrics_log import MetricsLog
-from da3jax.training.not_finite import after_what_was_not_finite, keep_batch
+from da3jax.training.metrics_log import STREAMS, MetricsLog
+from da3jax.training.not_finite import after_what_was_not_finite, not_finite
 from da3jax.training.one_run import alone_in
 from da3jax.training.optimizer import make_optimizer, split
 from da3jax.training.starting_point import starting_params
@@ -46,7 +46,7 @@ from da3jax.weights.safetensors_store import clear_unfinished, is_whole
 
 logger = logging.getLogger(__name__)
 
-CONFIGURATION = "config.yaml"
+CONFIGURATION, CHECKPOINTS = "config.yaml", "checkpoints"
 
 BEST = "validation/abs_rel"
 """What the best checkpoint has the least of."""
@@ -68,9 +68,9 @@ def train(config: TrainConfig, *, report: Report = lambda step, metrics: None) -
     | `not-finite-STEP.npz`| the batch on which loss or gradients were not finite, which ends a run; as long as it is there, the run goes |
     |                      | on with the batch after                                                |
 
-    The first Ctrl-C, or SIGTERM, lets the step end and saves; then it is a KeyboardInterrupt. What follows after resuming is bit for bit
-    what would have followed without the interruption. Of several processes (`da3jax.parallel.initialize`) all make this call, on a folder
-    that all see; a signal to one of them stops all after the same step.
+    The first Ctrl-C, or SIGTERM, lets the step end and saves, without a validation that is due; then it is a KeyboardInterrupt. What
+    follows after resuming is bit for bit what would have followed without the interruption. Of several processes
+    (`da3jax.parallel.initialize`) all make this call, on a folder that all see; a signal to one of them stops all after the same step.
 
     Args:
         config: of the run.
@@ -83,7 +83,7 @@ def train(config: TrainConfig, *, report: Report = lambda step, metrics: None) -
         OSError: something cannot be read or written, or another process trains in the folder.
 
     After an error of the data, or of validation, the last step is saved (by several processes, what was saved before is still there). A
-    validation that failed is not made up for: the run goes on from that step to the next one.
+    validation that failed, or that a signal came before, is not made up for: the run goes on from that step to the next one.
     """
     folder = pathlib.Path(config.folder)
     check_writable(folder, "the folder of the run")
@@ -116,7 +116,7 @@ def train(config: TrainConfig, *, report: Report = lambda step, metrics: None) -
             )
         )
         checkpoints = stack.enter_context(
-            Checkpoints(folder / "checkpoints", keep_last=config.keep_last, keep_best=config.keep_best, best=BEST)
+            Checkpoints(folder / CHECKPOINTS, keep_last=config.keep_last, keep_best=config.keep_best, best=BEST)
         )
         interruption = stack.enter_context(heard_between_steps())
         state, take_step, validate = _prepare(config, mesh, checkpoints, batches)
@@ -152,7 +152,7 @@ def train(config: TrainConfig, *, report: Report = lambda step, metrics: None) -
             if not finite:
                 checkpoints.save(step, state, data_state, None)
                 checkpoints.wait()
-                raise FloatingPointError(keep_batch(batch, following, step, _numbers(found), folder))
+                raise not_finite(batch, following, step, _numbers(found), folder)
             step, data_state = step + 1, following
 
             last = step == config.steps
@@ -163,15 +163,17 @@ def train(config: TrainConfig, *, report: Report = lambda step, metrics: None) -
                 _tell(log, "train", step, values, report)
                 began, first = time.perf_counter(), step
             looked = {}
-            if validate is not None and (step % config.validation.every == 0 or last):
+            stops = stops and not last
+            if validate is not None and (step % config.validation.every == 0 or last) and not stops:  # whose end may not be waited for
                 paused = time.perf_counter()
                 looked = validate(averaged_params(state, config.optimizer))
                 _tell(log, "validation", step, looked, report)
                 began += time.perf_counter() - paused
+                stops = not last and gathered(np.array([interruption.wanted])).any()
             if step % config.checkpoint_every == 0 or last or stops or (looked and config.keep_best):
                 named = {f"validation/{name}": value for name, value in looked.items()}
                 checkpoints.save(step, state, data_state, named)
-            if stops and not last:
+            if stops:
                 checkpoints.wait()
                 raise KeyboardInterrupt(f"interrupted after step {step}, which is saved; the same command goes on from there")
         checkpoints.wait()
@@ -264,12 +266,15 @@ def _prepare(config: TrainConfig, mesh: jax.sharding.Mesh, checkpoints: Checkpoi
 def _remembered(folder: pathlib.Path) -> TrainConfig | None:
     """The configuration that the run in the folder last went on with; None where there is none, or one of another version."""
     path = folder / CONFIGURATION
+    if not (path.exists() and is_of_a_run(path)) and not are_in(folder / CHECKPOINTS):
+        for name, what in ((CONFIGURATION, "its configuration"), *((f"{stream}.csv", "what it measures") for stream in STREAMS)):
+            if (folder / name).exists():
+                raise ValueError(
+                    f"{folder / name} is there, and no run has written it; a run keeps {what} there, so name another folder, or rename "
+                    f"that file"
+                )
     if not path.exists():
         return None
-    if not is_of_a_run(path) and not (folder / "checkpoints").exists():
-        raise ValueError(
-            f"{path} is there, and no run has written it; a run keeps its configuration there, so name another folder, or rename that file"
-        )
     try:
         return load_train_config(path)
     except ValueError as error:

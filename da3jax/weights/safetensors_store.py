@@ -158,8 +158,9 @@ def clear_unfinished(folder: pathlib.Path) -> None:
     if is_whole(folder):
         return
     for partial in folder.glob(f"{PARTIAL}*"):
+        if (partial / CONFIG).exists() and not (partial / WEIGHTS).exists():  # killed after the weights had been moved
+            (folder / WEIGHTS).unlink(missing_ok=True)
         shutil.rmtree(partial)
-    (folder / WEIGHTS).unlink(missing_ok=True)
 
 
 def check_shapes(params: Params, config: Config, where: str) -> None:

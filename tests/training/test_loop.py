@@ -2,6 +2,7 @@
 
 import csv
 import dataclasses
+import errno
 import json
 import logging
 import os
@@ -355,7 +356,7 @@ def test_fine_tuning_starts_from_weights_and_leaves_the_backbone(straight, photo
 @pytest.fixture
 def counting(monkeypatch):
     """Steps that do nothing but count; what happens at one, and how is validated, can be set."""
-    set_by = {"validate": None, "at_step": lambda step: None}
+    set_by = {"validate": None, "at_step": lambda step: None, "found": {"finite": True}}
 
     def prepare(config, mesh, checkpoints, batches):
         state = jax.device_put(TrainState(jnp.int32(0), params_of_run(config.model), ()), NamedSharding(mesh, PartitionSpec()))
@@ -367,7 +368,7 @@ def counting(monkeypatch):
         def step(state, batch):
             set_by["state"] = state
             set_by["at_step"](int(state.step))
-            return dataclasses.replace(state, step=state.step + 1), {"finite": True}
+            return dataclasses.replace(state, step=state.step + 1), dict(set_by["found"])
 
         return state, step, set_by["validate"]
 
@@ -436,6 +437,73 @@ def test_a_configuration_that_no_run_wrote_is_not_overwritten(counting, photogra
     with pytest.raises(ValueError, match=r"config.yaml is there, and no run has written it; a run keeps its configuration there, so name"):
         train(run(tmp_path, data=data_of(photographs)))
     assert (tmp_path / "config.yaml").read_text() == "defaults: [mine]\n"
+    (tmp_path / "checkpoints").mkdir()  # of another program
+    (tmp_path / "checkpoints" / "last.ckpt").touch()
+    with pytest.raises(ValueError, match=r"config.yaml is there, and no run has written it"):
+        train(run(tmp_path, data=data_of(photographs)))
+
+
+@pytest.mark.parametrize("name", ["train.csv", "validation.csv"])
+def test_metrics_that_no_run_wrote_are_not_shortened(counting, photographs, tmp_path, name):
+    (tmp_path / name).write_text("step,loss\n1,0.5\n300,0.1\n")
+    with pytest.raises(ValueError, match=rf"{name} is there, and no run has written it; a run keeps what it measures there, so name"):
+        train(run(tmp_path, data=data_of(photographs)))
+    assert (tmp_path / name).read_text() == "step,loss\n1,0.5\n300,0.1\n"
+
+
+def test_a_run_that_was_killed_before_its_first_checkpoint_begins_anew(counting, photographs, tmp_path):
+    config = run(tmp_path, data=data_of(photographs))
+    loop._remember(config, tmp_path)
+    (tmp_path / "train.csv").write_text("step,total\n1,0.5\n2,0.4\n")
+    train(config)
+    assert [row["step"] for row in rows(tmp_path)] == ["1", "2", "3", "4"]
+
+
+def test_checkpoints_that_are_a_file_end_a_run_before_its_first_step(counting, photographs, tmp_path):
+    (tmp_path / "checkpoints").touch()
+    counting["at_step"] = lambda step: pytest.fail("a step was taken")
+    with pytest.raises(OSError, match=r"the folder of checkpoints .* cannot be made: File exists"):
+        train(run(tmp_path, data=data_of(photographs)))
+
+
+@pytest.mark.parametrize("during", ["step", "validation"])
+def test_an_interruption_is_saved_before_anything_that_takes_time(counting, photographs, tmp_path, during):
+    happened = []
+
+    def at_step(step):
+        happened.append(f"step {step}")
+        if (step, during) == (1, "step"):
+            os.kill(os.getpid(), signal.SIGTERM)
+
+    def validate(params):
+        happened.append("validation")
+        os.kill(os.getpid(), signal.SIGTERM)
+        return {}
+
+    counting.update(at_step=at_step, validate=validate)
+    fields = {"data": data_of(photographs), "validation": {"data": data_of(photographs), "every": 2}}
+    with pytest.raises(KeyboardInterrupt, match="interrupted after step 2, which is saved"):
+        train(run(tmp_path, **fields))
+    assert happened == ["step 0", "step 1"] + ["validation"] * (during == "validation")
+    assert saved_steps(tmp_path) == [2]
+
+
+def test_a_step_that_is_not_finite_is_said_on_a_full_disk_too(counting, photographs, tmp_path, monkeypatch):
+    def full(*_, **__):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    counting["found"] = {"finite": False, "total": np.float32(np.nan)}
+    monkeypatch.setattr("da3jax.training.not_finite.np.savez", full)
+    with pytest.raises(FloatingPointError, match=r"step 1 is not finite \(total\); the state .* its batch is not, .* No space left"):
+        train(run(tmp_path, data=data_of(photographs)))
+    assert not list(tmp_path.glob("not-finite*"))
+
+
+@pytest.mark.parametrize("content", [b"", b"PK\x03\x04", b"hello"])
+def test_a_batch_that_was_kept_and_is_damaged_is_named(counting, photographs, tmp_path, content):
+    (tmp_path / "not-finite-0.npz").write_bytes(content)
+    with pytest.raises(OSError, match=r"not-finite-0.npz cannot be read \(.*\); remove it, and the batch that was kept in it comes again"):
+        train(run(tmp_path, data=data_of(photographs)))
 
 
 def test_a_configuration_of_another_version_is_named_and_the_run_goes_on(counting, photographs, tmp_path, caplog):

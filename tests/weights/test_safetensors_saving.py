@@ -16,7 +16,7 @@ from jax.sharding import Mesh, NamedSharding, PartitionSpec
 from safetensors.numpy import load_file
 
 from da3jax.models import stack_layers
-from da3jax.weights.safetensors_store import load, save
+from da3jax.weights.safetensors_store import clear_unfinished, load, save
 
 QKV, NORM = "model.backbone.pretrained.blocks.3.attn.qkv.weight", "model.head.scratch.output_conv2_aux.0.2.weight"
 
@@ -213,3 +213,16 @@ save(breaking(params, lambda: os.kill(os.getpid(), signal.SIGKILL)), config, pat
     for folder in (tmp_path, partial):
         with pytest.raises(FileNotFoundError, match=r"config.json is missing"):
             load(folder)
+    clear_unfinished(tmp_path)
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("moved", [True, False])
+def test_weights_are_what_a_killed_save_left_only_if_their_configuration_waits(tmp_path, moved):
+    (tmp_path / "model.safetensors").touch()
+    (partial := tmp_path / ".partial-1").mkdir()
+    (partial / "config.json").touch()
+    if not moved:
+        (partial / "model.safetensors").touch()
+    clear_unfinished(tmp_path)
+    assert [path.name for path in tmp_path.iterdir()] == ["model.safetensors"] * (not moved)

@@ -67,10 +67,16 @@ class Batches(Iterator[Loaded]):
 
         Raises:
             ValueError: a folder in which so many samples in a row are broken that there is nothing to train on.
+            OSError: a worker process has ended.
         """
         if self._iterator is None:
             self._iterator = iter(self._dataset())
-        element = next(self._iterator)
+        try:
+            element = next(self._iterator)
+        except RuntimeError as error:
+            if not self._config.workers:
+                raise
+            raise OSError(f"a process that loads data has ended ({error}); fewer of them, data.workers, take less memory") from error
         if element["failure"]:
             raise ValueError(element["failure"])
         self._next += 1

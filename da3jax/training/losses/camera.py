@@ -6,6 +6,7 @@ import jax
 import jax.numpy as jnp
 
 from da3jax.geometry import points_from_rays
+from da3jax.geometry.safe import safe_divide
 from da3jax.training.losses.confidence import confidence_loss
 from da3jax.training.losses.masked import keep, masked_mean
 
@@ -73,7 +74,8 @@ def pose_spread(pose_enc: jax.Array, target: jax.Array, mask: jax.Array) -> jax.
     """How much the poses of pose encodings (B, S, 9) differ from scene to scene, as a share () of how much the true ones do.
 
     It is the ratio of the standard deviations over scenes of translations and quaternions, a view at a time, where the mask (B, S) is True.
-    Near 0 the network says the same of all scenes: its decoder has died, or it does not see one view from the other. Of one scene it is 0.
+    Near 0 the network says the same of all scenes: its decoder has died, or it does not see one view from the other. It is 0 of one scene,
+    and where the true poses do not differ.
     """
     weights = mask / jnp.maximum(jnp.sum(mask, axis=0, keepdims=True), 1)
 
@@ -82,4 +84,5 @@ def pose_spread(pose_enc: jax.Array, target: jax.Array, mask: jax.Array) -> jax.
         mean = jnp.sum(weights[..., None] * x, axis=0, keepdims=True)
         return jnp.sqrt(jnp.sum(weights[..., None] * (x - mean) ** 2))
 
-    return spread(pose_enc) / jnp.maximum(spread(target), jnp.finfo(target.dtype).tiny)
+    true = spread(target)
+    return safe_divide(spread(pose_enc), jnp.where(true > 1e-4, true, 0))  # less is rounding

@@ -94,3 +94,4 @@ def test_the_spread_of_poses_is_that_over_scenes():
     for predicted, expected in ((target, 1), (same, 0), (wrong, 0.25)):
         assert float(pose_spread(predicted, target, mask)) == pytest.approx(expected, abs=1e-5)
     assert pose_spread(target, target, np.zeros((50, 3), bool)) == 0
+    assert pose_spread(target[:, :1] + RNG.standard_normal((50, 1, 9), np.float32), target[:, :1], mask[:, :1]) == 0
