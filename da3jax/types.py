@@ -68,7 +68,7 @@ class NetworkOutput:
 @jax.tree_util.register_dataclass
 @dataclasses.dataclass(frozen=True)
 class Views:
-    """Images and cameras as `da3jax.forward` takes them; made by `da3jax.preprocess`."""
+    """Images as `da3jax.forward` takes them, and cameras, which it takes where they are known of all views; made by `da3jax.preprocess`."""
 
     images: Array
     """(1, S, H, W, 3) float32, ImageNet-normalised."""

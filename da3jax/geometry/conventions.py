@@ -1,6 +1,6 @@
 """Cameras of other conventions, to and from ours (da3jax.geometry says which they are). Intrinsics are the same in all of them.
 
-NumPy's float64, as of map coordinates, gives such again, whatever `jax_enable_x64` says, and so do lists of numbers.
+NumPy's float64, as of map coordinates, gives such again, whatever `jax_enable_x64` says, and so do lists of numbers and integers.
 """
 
 from __future__ import annotations
@@ -13,8 +13,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from da3jax.geometry.rigid import invert_rigid
+from da3jax.geometry.rigid import check_rigid, invert_rigid
 from da3jax.geometry.rotations import matrix_from_quaternion, quaternion_from_matrix
+from da3jax.geometry.safe import floats
 
 _FLIP = np.array([1, -1, -1, 1])  # OpenGL's camera looks along −z with y up
 
@@ -25,10 +26,10 @@ def _exact(function: Callable[..., Any]) -> Callable[..., Any]:
     @functools.wraps(function)
     def run(*matrices: jax.Array) -> Any:
         matrices = [x if isinstance(x, jax.Array) else np.asarray(x) for x in matrices]
-        if any(isinstance(x, jax.Array) or x.dtype != np.float64 for x in matrices):
-            return function(*map(jnp.asarray, matrices))
+        if any(isinstance(x, jax.Array) for x in matrices) or np.result_type(np.float32, *matrices) != np.float64:
+            return function(*map(floats, matrices))
         with jax.ensure_compile_time_eval(), jax.enable_x64(True):
-            return jax.tree.map(np.asarray, function(*map(jnp.asarray, matrices)))
+            return jax.tree.map(np.asarray, function(*(jnp.asarray(x, np.float64) for x in matrices)))
 
     return run
 
@@ -73,6 +74,7 @@ def extrinsics_from_colmap(quaternion: jax.Array, translation: jax.Array) -> jax
 @_exact
 def colmap_from_extrinsics(extrinsics: jax.Array) -> tuple[jax.Array, jax.Array]:
     """COLMAP's quaternion (..., 4), wxyz with w ≥ 0, and translation (..., 3) of world-to-camera (..., 3 or 4, 4)."""
+    check_rigid(extrinsics)
     return jnp.roll(quaternion_from_matrix(extrinsics[..., :3, :3]), 1, axis=-1), extrinsics[..., :3, 3]
 
 

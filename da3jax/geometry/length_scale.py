@@ -50,6 +50,8 @@ def scale_from_lengths(lengths: jax.Array, reference: jax.Array, mask: jax.Array
     given, and are finite everywhere.
     """
     lengths, reference = jnp.asarray(lengths), jnp.asarray(reference)
+    if lengths.shape != reference.shape:
+        raise ValueError(f"lengths have the shape {lengths.shape} and reference {reference.shape}; they are pairs, (..., K) each")
     counts = (lengths > 0) & (reference > 0) & jnp.isfinite(lengths) & jnp.isfinite(reference)
     counts = counts if mask is None else counts & jnp.asarray(mask, bool)
     if counts.shape[-1] == 0:  # an empty axis has no median

@@ -9,8 +9,15 @@ import numpy as np
 from da3jax.geometry.safe import matmul
 
 
+def check_rigid(transform: jax.Array) -> None:
+    """Raises a ValueError for an array that is not (..., 3 or 4, 4); of a rotation alone the last column would be taken for a place."""
+    if transform.shape[-2:] not in ((3, 4), (4, 4)):
+        raise ValueError(f"a rigid transform has the shape {transform.shape}; it is (..., 3, 4) or (..., 4, 4)")
+
+
 def invert_rigid(transform: jax.Array) -> jax.Array:
     """The inverse (..., 3, 4) of a rigid transform (..., 3 or 4, 4): world-to-camera from camera-to-world, and back."""
+    check_rigid(transform)
     rotation = jnp.swapaxes(transform[..., :3, :3], -1, -2)
     return jnp.concatenate([rotation, -matmul(rotation, transform[..., :3, 3:])], axis=-1)
 

@@ -62,9 +62,11 @@ def align_scale_shift(
     Pixels where either map is not finite do not count. All maps get the same key.
     Source: Depth Anything 3, section 4.2 (alignment of the teacher).
     """
-    prediction, reference = floats(prediction), floats(reference)
+    prediction, reference, mask = floats(prediction), floats(reference), jnp.asarray(mask)
+    if not prediction.shape == reference.shape == mask.shape:
+        raise ValueError(f"prediction, reference and mask have the shapes {prediction.shape}, {reference.shape}, {mask.shape}; it is one")
     shape, size = prediction.shape[:-2], prediction.shape[-2] * prediction.shape[-1]
-    flat = (jnp.asarray(x).reshape(-1, size) for x in (prediction, reference, mask))
+    flat = (x.reshape(-1, size) for x in (prediction, reference, mask))
     fit = jax.vmap(lambda x, y, m: _align(x, y, m, key, tries, samples))(*flat)
     return jax.tree.map(lambda x: x.reshape(shape), fit)
 

@@ -12,7 +12,20 @@ from da3jax.inference.plan import check_size, check_views, planned
 from da3jax.inference.program import KnownCameras
 from da3jax.inference.running import Runner
 from da3jax.parallel import view_sharding
+from da3jax.schema import one_of
 from da3jax.types import Views
+
+OPTIONS = (
+    "align_to_input_ext_scale",
+    "infer_gs",
+    "official_gs",
+    "use_ray_pose",
+    "ref_view_strategy",
+    "independent",
+    "outputs",
+    "export_feat_layers",
+)
+"""Those of `inference` that a program is made for."""
 
 
 def trace(
@@ -21,6 +34,11 @@ def trace(
     """What `DepthAnything3.compile` compiles; arguments and errors are its."""
     check_views(views)
     check_size(height, width)
+    for name, known in (("extrinsics", extrinsics), ("intrinsics", intrinsics)):
+        if not isinstance(known, bool):
+            raise ValueError(f"{name} is of type {type(known).__name__}; it says whether they will be given, True or False")
+    for name in options:
+        one_of("option of compile", name, OPTIONS)
     eyes = np.broadcast_to(np.eye(3, 4), (1, views, 3, 4))
     stand_in = Views(
         np.broadcast_to(np.float32(0), (1, views, height, width, 3)),

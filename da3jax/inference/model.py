@@ -42,8 +42,6 @@ class DepthAnything3:
 
     Attributes:
         params: nested dict of float32 arrays, as `da3jax.forward` takes it; stacked for scanning where that is the better choice.
-        config: what the network is made of.
-        dtype: `float32`, `bfloat16` or None: float32 on CPU, bfloat16 on accelerators.
         mesh: the devices that share the views of a scene, or independent images, and along `fsdp` the parameters; None for one device.
         bucket_views: whether a scene is filled up to 1, 2, 3, 4, 6, 8, 12, 16, 24, … views, so that one program serves several numbers of
             views. The result is the same to rounding. What is filled up takes time like any view: False where each number of views comes
@@ -68,13 +66,23 @@ class DepthAnything3:
         if mesh is not None:
             check_mesh(mesh)
             params = placed(params, fsdp_shardings(params, mesh))
-        self.params, self.config, self.dtype, self.mesh = params, load_config(config), dtype, mesh
+        self.params, self.mesh, self._config, self._dtype = params, mesh, load_config(config), dtype
         self.bucket_views = True
         compute_dtype(dtype)
         use_compilation_cache()
-        run_this = partial(run, config=self.config, dtype=dtype)
+        run_this = partial(run, config=self._config, dtype=dtype)
         self._run = jax.jit(run_this, static_argnames=("task", "mesh"))
         self._run_in_place = jax.jit(run_this, static_argnames=("task", "mesh"), donate_argnames="images")
+
+    @property
+    def config(self) -> Config:
+        """What the network is made of."""
+        return self._config
+
+    @property
+    def dtype(self) -> str | None:
+        """`float32`, `bfloat16` or None: float32 on CPU, bfloat16 on accelerators."""
+        return self._dtype
 
     @classmethod
     def from_pretrained(

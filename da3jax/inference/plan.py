@@ -150,6 +150,8 @@ def _outputs(config: Config, outputs: Sequence[str] | None, views: Views, use_ra
     known = [name for name in config.outputs if name not in ("taps", "raw_gs")]
     intrinsics_known = views.intrinsics is not None and np.isfinite(views.intrinsics).all()
     possible = [*known, "points"] if {"ray", "cameras"} & set(known) or intrinsics_known else known
+    if outputs is not None and not np.iterable(outputs):
+        raise ValueError(f"outputs is {outputs!r}; it is a list of names, such as ['depth']")
     names = (outputs,) if isinstance(outputs, str) else tuple(possible if outputs is None else outputs)
     for name in names:
         one_of(f"output of {config.name}", name, possible)

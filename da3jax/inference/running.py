@@ -89,7 +89,14 @@ class Runner:
         size = rows.shape[1]
         mask = (np.arange(size) < count)[None] if size > count else None
         result = self._call(images, known, rows, task, mask)
-        return (fetch(result, self.mesh) if as_numpy else result).first(count)
+        if not as_numpy:
+            return result.first(count)
+        leaves, structure = jax.tree.flatten(fetch(result, self.mesh).first(count))
+        del result
+        for i, leaf in enumerate(leaves):  # views of JAX's memory may not be written to; one at a time, so that they are not there twice
+            leaves[i] = leaf if leaf.flags.writeable else leaf.copy()
+            del leaf
+        return jax.tree.unflatten(structure, leaves)
 
     def run_independent(self, images: np.ndarray | OwnImages, known: KnownCameras, task: Task, as_numpy: bool) -> Result:
         """Each view of (1, S, H, W, 3) as a scene of one view; groups of one size, so that one program serves all."""

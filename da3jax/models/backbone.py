@@ -38,8 +38,8 @@ class PatchEmbedding(nn.Module):
     @nn.compact
     def __call__(self, images: jax.Array) -> jax.Array:
         p = PATCH_SIZE
-        kernel = self.param("kernel", _weights, (p, p, images.shape[-1], self.width)).astype(self.dtype)
-        bias = self.param("bias", nn.initializers.zeros, (self.width,))
+        kernel = self.param("kernel", _weights, (p, p, images.shape[-1], self.width), jnp.float32).astype(self.dtype)
+        bias = self.param("bias", nn.initializers.zeros, (self.width,), jnp.float32)
         patches = rearrange(images.astype(self.dtype), "b s (h p) (w q) c -> b s (h w) (p q c)", p=p, q=p)
         return product("bsni,io->bsno", patches, kernel.reshape(-1, self.width)) + bias[None, None, None]
 
@@ -161,7 +161,7 @@ class Backbone(nn.Module):
         config = self.config
         height, width = images.shape[2:4]
         rows, columns = height // PATCH_SIZE, width // PATCH_SIZE
-        learned = self.param("camera_token", _weights, (1, 2, config.width)) if config.alt_start != -1 else None
+        learned = self.param("camera_token", _weights, (1, 2, config.width), jnp.float32) if config.alt_start != -1 else None
         norm = layer_norm(name="norm")
         x = self._embed(images, rows, columns)
         # Arrays of the program, which holds them once; as numpy's they would stand in it again wherever they are used.
@@ -214,8 +214,8 @@ class Backbone(nn.Module):
     def _embed(self, images: jax.Array, rows: int, columns: int) -> jax.Array:
         """Tokens (B, S, N, C): the class token, then the patches."""
         config = self.config
-        class_token = self.param("cls_token", _weights, (1, 1, config.width))
-        stored = self.param("pos_embed", _weights, (1, 1 + config.pos_grid**2, config.width))
+        class_token = self.param("cls_token", _weights, (1, 1, config.width), jnp.float32)
+        stored = self.param("pos_embed", _weights, (1, 1 + config.pos_grid**2, config.width), jnp.float32)
         patches = PatchEmbedding(config.width, self.dtype, name="patch_embed")(images)
         first = jnp.broadcast_to(class_token[None], (*patches.shape[:2], 1, config.width))
         return jnp.concatenate([first, patches], axis=2) + resize_position_embedding(stored, rows, columns)[None]

@@ -34,9 +34,9 @@ class Conv3x3(nn.Module):
 
     @nn.compact
     def __call__(self, x: jax.Array) -> jax.Array:
-        kernel = self.param("kernel", nn.initializers.lecun_normal(), (3, 3, x.shape[-1], self.features))
+        kernel = self.param("kernel", nn.initializers.lecun_normal(), (3, 3, x.shape[-1], self.features), jnp.float32)
         y = conv3x3(x, kernel)
-        return y + self.param("bias", nn.initializers.zeros, (self.features,))[None, None, None] if self.use_bias else y
+        return y + self.param("bias", nn.initializers.zeros, (self.features,), jnp.float32)[None, None, None] if self.use_bias else y
 
 
 class TransposedConv(nn.Module):
@@ -47,8 +47,8 @@ class TransposedConv(nn.Module):
     @nn.compact
     def __call__(self, x: jax.Array) -> jax.Array:
         width = x.shape[-1]
-        kernel = self.param("kernel", nn.initializers.lecun_normal(), (self.factor, self.factor, width, width))
-        bias = self.param("bias", nn.initializers.zeros, (width,))
+        kernel = self.param("kernel", nn.initializers.lecun_normal(), (self.factor, self.factor, width, width), jnp.float32)
+        bias = self.param("bias", nn.initializers.zeros, (width,), jnp.float32)
         tiles = jnp.einsum("vhwi,pqio->vhpwqo", x, kernel)
         return rearrange(tiles, "v h p w q o -> v (h p) (w q) o") + bias[None, None, None]
 

@@ -35,8 +35,8 @@ class Dense(nn.Module):
 
     @nn.compact
     def __call__(self, x: jax.Array, columns: slice = slice(None)) -> jax.Array:
-        kernel = self.param("kernel", _weights, (x.shape[-1], self.features))[:, columns]
-        bias = self.param("bias", self.bias_init, (self.features,))[columns]
+        kernel = self.param("kernel", _weights, (x.shape[-1], self.features), jnp.float32)[:, columns]
+        bias = self.param("bias", self.bias_init, (self.features,), jnp.float32)[columns]
         y = product("...i,io->...o", x.astype(self.dtype), kernel.astype(self.dtype))
         return y + jnp.expand_dims(bias, range(y.ndim - 1))
 
@@ -53,7 +53,7 @@ class LayerScale(nn.Module):
 
     @nn.compact
     def __call__(self, x: jax.Array) -> jax.Array:
-        gamma = self.param("gamma", nn.initializers.constant(self.initial), x.shape[-1:])
+        gamma = self.param("gamma", nn.initializers.constant(self.initial), x.shape[-1:], jnp.float32)
         return x * jnp.expand_dims(gamma, range(x.ndim - 1))
 
 

@@ -10,9 +10,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from flax import linen as nn
+from flax.errors import ScopeCollectionNotFound, ScopeParamNotFoundError, ScopeParamShapeError
 from jax.sharding import Mesh
 
-from da3jax.config import PATCH_SIZE, REF_VIEW_STRATEGIES, Config, DualDPTConfig, ModelConfig, NestedConfig
+from da3jax.config import PATCH_SIZE, REF_VIEW_STRATEGIES, Config, DualDPTConfig, ModelConfig, NestedConfig, load_config
 from da3jax.geometry import decode_pose
 from da3jax.models.backbone import Backbone
 from da3jax.models.by_views import as_function
@@ -114,7 +115,8 @@ class Network(nn.Module):
             one_of("output on the host", name, ON_HOST)
         arrays = (images, extrinsics, intrinsics, conditioned, view_mask)
         images, extrinsics, intrinsics, conditioned, view_mask = (None if x is None else jnp.asarray(x) for x in arrays)
-        outputs = _check(config, images, extrinsics, intrinsics, conditioned, view_mask, ref_view_strategy, outputs, layers)
+        _check_arrays(config, images, extrinsics, intrinsics, conditioned, view_mask)
+        outputs = _check(config, ref_view_strategy, outputs, layers)
         if self.is_initializing():
             outputs = config.outputs
         height, width = images.shape[2:4]
@@ -215,7 +217,7 @@ def forward(
     params: Params,
     images: jax.Array,
     *,
-    config: Config,
+    config: Config | str,
     extrinsics: jax.Array | None = None,
     intrinsics: jax.Array | None = None,
     conditioned: jax.Array | None = None,
@@ -235,8 +237,9 @@ def forward(
     Args:
         params: nested dict as `DepthAnything3.params`, an entry a block or stacked by `stack_layers`.
         images: (B, S, H, W, 3) float, ImageNet-normalised, H and W multiples of 14.
-        config: the network's configuration.
+        config: the network's configuration, or the name of a preset.
         extrinsics: (B, S, 3 or 4, 4) world-to-camera, taken as they are; conditions the network. Needs `intrinsics`.
+            All are finite: one view without makes NaN of all that it is seen with. `inference` takes cameras of some views.
         intrinsics: (B, S, 3, 3) in pixels.
         conditioned: (B,) bool, the scenes that are conditioned on their cameras; the others' cameras are finite, and not looked at. None
             for all. Training draws it.
@@ -256,6 +259,7 @@ def forward(
     Raises:
         ValueError: shapes, dtypes, names or a combination that this network does not take, or scenes that do not divide among the devices.
     """
+    config = load_config(config)
     nested = isinstance(config, NestedConfig)
     stacked = is_stacked(params.get("anyview", params) if nested else params)
     if stacked and (np.size(export_feat_layers) or np.size(attention_layers)):  # they may be wanted from the middle of a scan
@@ -272,13 +276,21 @@ def forward(
     }
     network = build_network(config, dtype=dtype, stacked=stacked)
     if mesh is None:
-        return network.apply({"params": params}, *arguments, **options)
-    return apply_on_mesh(network, params, *arguments, mesh=mesh, **options)
+        run = partial(network.apply, {"params": params})
+    else:  # shapes as they are given, of which a device has a part
+        arrays = (None if x is None else jnp.asarray(x) for x in (*arguments, conditioned, view_mask))
+        *arguments, options["conditioned"], options["view_mask"] = arrays
+        _check_arrays(config.anyview if nested else config, *arguments, options["conditioned"], options["view_mask"])
+        run = partial(apply_on_mesh, network, params, mesh=mesh)
+    try:
+        return run(*arguments, **options)
+    except (ScopeParamShapeError, ScopeParamNotFoundError, ScopeCollectionNotFound) as error:
+        raise ValueError(f"params are not those of {config.name}: {error}") from error
 
 
-def init_params(config: Config, key: jax.Array) -> Params:
-    """Random parameters (float32, an entry a block) for a configuration. Under `jax.eval_shape`: their shapes."""
-    network = build_network(config, dtype="float32")
+def init_params(config: Config | str, key: jax.Array) -> Params:
+    """Random parameters (float32, an entry a block) for a configuration or preset. Under `jax.eval_shape`: their shapes."""
+    network = build_network(load_config(config), dtype="float32")
     return network.init(key, jnp.zeros((1, 1, 2 * PATCH_SIZE, 2 * PATCH_SIZE, 3)))["params"]
 
 
@@ -295,6 +307,8 @@ def _known_outputs(config: Config, outputs: Sequence[str] | None) -> tuple[str, 
         return tuple(name for name in config.outputs if name not in ("taps", "raw_gs"))
     if isinstance(outputs, str):
         raise ValueError(f"outputs is the string {outputs!r}; it is a list of names, like [{outputs!r}]")
+    if not np.iterable(outputs):
+        raise ValueError(f"outputs is {outputs!r}; it is a list of names, like ['depth']")
     for name in outputs:
         one_of(f"output of {config.name}", name, config.outputs)
     return tuple(outputs)
@@ -307,10 +321,25 @@ def check_feature_layers(config: ModelConfig, layers: Sequence[int]) -> None:
             raise ValueError(f"export_feat_layers has {layer!r}; blocks of {config.name} are 0 to {config.backbone.depth - 1}")
 
 
-def _check(
-    config: ModelConfig, images, extrinsics, intrinsics, conditioned, view_mask, ref_view_strategy, outputs, layers
-) -> tuple[str, ...]:
-    """Raises a ValueError for what the network cannot take; returns the outputs to compute."""
+def _check(config: ModelConfig, ref_view_strategy: str, outputs: Sequence[str] | None, layers: dict[str, Any]) -> tuple[str, ...]:
+    """Raises a ValueError for options that the network does not have; returns the outputs to compute."""
+    one_of("ref_view_strategy", ref_view_strategy, REF_VIEW_STRATEGIES)
+    check_feature_layers(config, layers["feature_layers"])
+    blocks = range(config.backbone.depth)
+    for layer in layers["attention_layers"]:
+        one_of(f"attention_layers of {config.name}: block", layer, [index for index in blocks if config.backbone.cross_view(index)])
+    return _known_outputs(config, outputs)
+
+
+def _check_arrays(
+    config: ModelConfig,
+    images: jax.Array,
+    extrinsics: jax.Array | None,
+    intrinsics: jax.Array | None,
+    conditioned: jax.Array | None,
+    view_mask: jax.Array | None,
+) -> None:
+    """Raises a ValueError for arrays that the network cannot take."""
     if images.ndim != 5 or images.shape[-1] != 3:
         raise ValueError(f"images have shape {images.shape}; they are (scenes, views, height, width, 3)")
     if not jnp.issubdtype(images.dtype, jnp.floating):
@@ -326,11 +355,6 @@ def _check(
     if conditioned is not None and (extrinsics is None or conditioned.shape != (batch,) or conditioned.dtype != bool):
         given = "without extrinsics" if extrinsics is None else f"{conditioned.dtype} of shape {conditioned.shape}"
         raise ValueError(f"conditioned is given {given}; for these images it is bool of {(batch,)}, beside extrinsics and intrinsics")
-    one_of("ref_view_strategy", ref_view_strategy, REF_VIEW_STRATEGIES)
-    check_feature_layers(config, layers["feature_layers"])
-    blocks = range(config.backbone.depth)
-    for layer in layers["attention_layers"]:
-        one_of(f"attention_layers of {config.name}: block", layer, [index for index in blocks if config.backbone.cross_view(index)])
     if (extrinsics is None) != (intrinsics is None):
         raise ValueError("one of extrinsics and intrinsics is missing; the network is conditioned on both or on none")
     if extrinsics is not None:
@@ -343,4 +367,3 @@ def _check(
             )
         if intrinsics.shape != (batch, views, 3, 3):
             raise ValueError(f"intrinsics have shape {intrinsics.shape}; for these images they are {(batch, views, 3, 3)}")
-    return _known_outputs(config, outputs)

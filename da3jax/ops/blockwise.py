@@ -60,7 +60,7 @@ def _attend(q: jax.Array, k: jax.Array, v: jax.Array, mask: jax.Array | None, si
         return (new, total * shrink + weights.sum(axis=-1), out), None
 
     shape = q.shape[:-1]
-    nothing = (jnp.full(shape, LOWEST), jnp.zeros(shape), jnp.zeros(q.shape))
+    nothing = tuple(jnp.full(shape, value, jnp.float32) for shape, value in ((shape, LOWEST), (shape, 0), (q.shape, 0)))
     (largest, total, out), _ = lax.scan(step, nothing, jnp.arange(-(-keys // size)))
     total = jnp.maximum(total, jnp.finfo(total.dtype).tiny)  # where no key counts
     return out / total[..., None], largest + jnp.log(total)

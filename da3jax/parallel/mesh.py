@@ -96,6 +96,8 @@ def axes_for(mesh: Mesh, scenes: int) -> tuple[tuple[str, ...], tuple[str, ...]]
     Raises:
         ValueError: the mesh has other axes, or the scenes do not divide.
     """
+    if not isinstance(mesh, Mesh):
+        raise ValueError(f"mesh is {mesh!r}; it is a jax.sharding.Mesh, which da3jax.make_mesh makes")
     if tuple(mesh.axis_names) != AXES:
         raise ValueError(f"the mesh has the axes {mesh.axis_names}; da3jax.make_mesh makes one with {AXES}")
     if scenes % batch_parts(mesh) == 0:

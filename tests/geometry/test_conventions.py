@@ -57,6 +57,11 @@ def test_float64_stays_float64_and_numpy_is_taken():
         assert geometry.extrinsics_from_opengl(jnp.float64(SIDE)).dtype == jnp.float64
     assert geometry.extrinsics_from_opengl(np.float64(SIDE)).dtype == np.float64
     assert geometry.extrinsics_from_opengl(SIDE).dtype == jnp.float32
+    far = 500_000.123
+    for quaternion in ([1, 0, 0, 0], np.float32([1, 0, 0, 0])):
+        assert geometry.extrinsics_from_colmap(quaternion, [far, 2, 3])[0, 3] == far
+    whole = np.array([[1, 0, 0, 3_000_000_000], [0, 1, 0, 2], [0, 0, 1, 1]])
+    assert geometry.camera_to_world_from_extrinsics(whole)[0, 3] == -3e9
     assert geometry.extrinsics_from_opengl(jnp.asarray(np.float64(SIDE))).dtype == jnp.float32
 
 
@@ -77,3 +82,12 @@ def test_float64_that_a_jitted_function_holds_is_taken():
     pose = np.float64(SIDE)
     found = jax.jit(lambda: geometry.extrinsics_from_opengl(pose))()
     np.testing.assert_allclose(found, geometry.extrinsics_from_opengl(pose), rtol=1e-6)
+
+
+@pytest.mark.parametrize(
+    "function",
+    [geometry.camera_to_world_from_extrinsics, geometry.opengl_from_extrinsics, geometry.colmap_from_extrinsics, geometry.invert_rigid],
+)
+def test_a_rotation_alone_is_no_pose(function):
+    with pytest.raises(ValueError, match=r"a rigid transform has the shape \(3, 3\); it is \(..., 3, 4\) or \(..., 4, 4\)"):
+        function(np.eye(3))

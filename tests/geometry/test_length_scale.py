@@ -136,3 +136,8 @@ def test_derivatives_are_those_of_least_squares_over_the_inliers(assert_derivati
     reference[:3] *= 4
     reference[3] = -1
     assert_derivatives(lambda x, y: jnp.stack([(found := scale_from_lengths(x, y)).scale, found.residual]), lengths[None], reference[None])
+
+
+def test_lengths_that_are_no_pairs_are_refused():
+    with pytest.raises(ValueError, match=r"lengths have the shape \(3,\) and reference \(1,\); they are pairs"):
+        scale_from_lengths(np.ones(3), np.ones(1))

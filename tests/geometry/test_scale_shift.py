@@ -145,3 +145,11 @@ def test_derivatives_are_those_of_least_squares_over_the_inliers(assert_derivati
         return jnp.stack([found.scale, found.shift])
 
     assert_derivatives(both, (true / 2)[None], np.float64(reference)[None])
+
+
+@pytest.mark.parametrize("which", ["reference", "mask"])
+def test_maps_of_other_shapes_are_refused(which):
+    maps = {"prediction": room(), "reference": room(), "mask": EVERYWHERE}
+    maps[which] = maps[which].T
+    with pytest.raises(ValueError, match=r"prediction, reference and mask have the shapes \(60, 80\), .*\(80, 60\).*; it is one"):
+        geometry.align_scale_shift(**maps, key=KEY)

@@ -58,3 +58,10 @@ def test_it_refuses_what_inference_refuses(model):
         model.compile(2, 42, 56, extrinsics=True, independent=True)
     with pytest.raises(ValueError, match="did you mean 'cameras'"):
         model.compile(2, 42, 56, outputs=["depth", "camera"])
+
+
+def test_options_that_no_program_is_made_for_are_refused(model):
+    with pytest.raises(ValueError, match="option of compile 'process_res' is unknown; it is one of align_to_input_ext_scale, "):
+        model.compile(2, 28, 42, process_res=42)
+    with pytest.raises(ValueError, match="extrinsics is of type ndarray; it says whether they will be given, True or False"):
+        model.compile(2, 28, 42, extrinsics=np.zeros((2, 3, 4)), intrinsics=True)

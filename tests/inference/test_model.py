@@ -33,7 +33,13 @@ def test_a_prediction_is_forward_of_the_preprocessed_images(model, images, joint
     np.testing.assert_array_equal(joint.processed_images, batch.processed_images)
     assert joint.sky is None
     assert joint.is_metric is False
-    assert all(isinstance(leaf, np.ndarray) for leaf in jax.tree.leaves(joint))
+    assert all(isinstance(leaf, np.ndarray) and leaf.flags.writeable for leaf in jax.tree.leaves(joint))
+
+
+def test_what_its_programs_are_made_of_cannot_be_set(model):
+    for name, value in (("dtype", "bfloat16"), ("config", "da3-small")):
+        with pytest.raises(AttributeError, match=f"'{name}' .*no setter"):
+            setattr(model, name, value)
 
 
 def test_the_same_call_gives_the_same_bits(model, images, joint):

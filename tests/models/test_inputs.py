@@ -5,7 +5,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from da3jax.models import forward
+from da3jax.models import forward, init_params
+from da3jax.parallel import make_mesh
 from tests.models.tiny import ANYVIEW, SINGLE_VIEW, images_of, params_of
 
 IMAGES = images_of(2, 3)
@@ -42,6 +43,11 @@ REFUSED = {
         r"intrinsics have shape \(2, 1, 3, 3\); for these images they are \(2, 3, 3, 3\)",
     ),
     "outputs": ({"outputs": "depth"}, r"outputs is the string 'depth'; it is a list of names, like \['depth'\]"),
+    "outputs of another kind": ({"outputs": 3}, r"outputs is 3; it is a list of names, like \['depth'\]"),
+    "mesh": ({"mesh": 2}, "mesh is 2; it is a jax.sharding.Mesh, which da3jax.make_mesh makes"),
+    "preset": ({"config": "da3-tyni"}, "preset 'da3-tyni' is unknown; it is one of .* did you mean 'da3-tiny'"),
+    "config": ({"config": 5}, "5 is no configuration of a network; that is a preset's name, a YAML file or a dict"),
+    "params": ({"config": "da3-tiny"}, "params are not those of da3-tiny: "),
     "dtype": ({"dtype": "bfloat61"}, r"dtype 'bfloat61' is unknown; it is one of float32, bfloat16; did you mean 'bfloat16'\?"),
     "another dtype": ({"dtype": "float16"}, "dtype 'float16' is unknown; it is one of float32, bfloat16"),
 }
@@ -51,7 +57,34 @@ REFUSED = {
 def test_wrong_input_is_refused_with_the_reason(name):
     options, message = REFUSED[name]
     with pytest.raises(ValueError, match=message):
-        forward(params_of(ANYVIEW), **{"images": IMAGES, **options}, config=ANYVIEW)
+        forward(params_of(ANYVIEW), **{"images": IMAGES, "config": ANYVIEW, **options})
+
+
+def test_parameters_that_lack_a_part_are_refused():
+    params = {name: part for name, part in params_of(ANYVIEW).items() if name != "head"}
+    with pytest.raises(ValueError, match="params are not those of four-blocks: "):
+        forward(params, IMAGES, config=ANYVIEW)
+
+
+@pytest.mark.parametrize("name", ["rank", "views of extrinsics", "extrinsics of one scene"])
+def test_on_a_mesh_the_same_sentences_come_of_the_shapes_that_were_given(name):
+    options, message = REFUSED[name]
+    mesh = make_mesh(1, view=2, devices=jax.devices()[:2])
+    with pytest.raises(ValueError, match=message):
+        jax.eval_shape(lambda: forward(params_of(ANYVIEW), **{"images": IMAGES, **options}, config=ANYVIEW, mesh=mesh))
+
+
+def test_on_a_mesh_lists_are_arrays_too():
+    mesh = make_mesh(1, view=2, devices=jax.devices()[:2])
+    mask = [[True, True, False]] * 2
+    found = jax.eval_shape(lambda: forward(params_of(ANYVIEW), IMAGES.tolist(), config=ANYVIEW, mesh=mesh, view_mask=mask))
+    assert found.depth.shape == (2, 3, 28, 42)
+
+
+def test_random_parameters_are_float32_whatever_the_default():
+    with jax.enable_x64(True):
+        shapes = jax.eval_shape(lambda: init_params(ANYVIEW, jax.random.key(0)))
+    assert {leaf.dtype for leaf in jax.tree.leaves(shapes)} == {np.dtype(np.float32)}
 
 
 def test_a_network_without_camera_encoder_takes_no_cameras():

@@ -36,6 +36,12 @@ def test_blocks_of_any_number_come_to_the_softmax(queries, keys):
     np.testing.assert_allclose(blockwise_attention(q, k, v)[0], plain(q, k, v), rtol=1e-5, atol=1e-5)
 
 
+def test_float64_as_the_default_changes_nothing():
+    q, k, v = operands(19, 41)
+    with jax.enable_x64(True):
+        np.testing.assert_allclose(attention(q, k, v), plain(q, k, v), rtol=1e-5, atol=1e-5)
+
+
 def test_heads_that_lie_side_by_side_are_parted():
     q, k, v = operands(19, 41)
     mask = np.arange(41) % np.array([[3], [5]]) > 0

@@ -130,7 +130,7 @@ def test_inference_leaves_a_model_of_other_origin_before_the_network_runs(tmp_pa
 
 
 def test_inference_names_its_own_pictures_for_the_exports(tmp_path):
-    model = da3jax.DepthAnything3.__new__(da3jax.DepthAnything3)
+    model = da3jax.DepthAnything3({}, PRESETS["da3-tiny"])
     path = picture(tmp_path / "0.png")
     with pytest.raises(ValueError, match=r"^export_kwargs has images, and exports take those that inference was given; leave them out$"):
         model.inference([path], export_dir=tmp_path / "out", export_kwargs={"images": lazy_images([path])})
