@@ -266,9 +266,10 @@ def test_a_broken_image_is_skipped_and_named_once(photographs, tmp_path, caplog)
 def test_a_run_that_was_killed_at_its_weights_writes_them(straight, photographs, tmp_path):
     shutil.copytree(straight, tmp_path / "run")
     weights_folder = tmp_path / "run" / "weights-6"
-    (weights_folder / "config.json").unlink()
-    (weights_folder / ".partial-abc").mkdir()
+    for name in ("abc", "def"):  # killed while it wrote weights, and again after it had moved them
+        (weights_folder / f".partial-{name}").mkdir()
     (weights_folder / ".partial-abc" / "model.safetensors").write_bytes(b"half")
+    (weights_folder / "config.json").rename(weights_folder / ".partial-def" / "config.json")
     (weights_folder / "notes.txt").write_text("of the user")
     assert train(run(tmp_path / "run", steps=6, data=data_of(photographs))) == weights_folder
     assert sorted(path.name for path in weights_folder.iterdir()) == ["config.json", "model.safetensors", "notes.txt"]
