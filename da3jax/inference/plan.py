@@ -11,7 +11,7 @@ from jax.sharding import Mesh
 
 from da3jax.config import PATCH_SIZE, PRESETS, REF_VIEW_STRATEGIES, Config, NestedConfig
 from da3jax.inference.program import Task
-from da3jax.models.network import check_feature_layers
+from da3jax.models.arguments import check_feature_layers
 from da3jax.ops.target import target_platform
 from da3jax.schema import blocks_of, is_integer, one_of
 from da3jax.types import Views
