@@ -259,7 +259,7 @@ def load_config(source: str | pathlib.Path | Mapping[str, Any] | Config) -> Conf
             return PRESETS[str(source)]
         source = read_yaml(source)
     if not isinstance(source, Mapping):
-        raise ValueError(f"{source!r} is no configuration of a network; that is a preset's name, a YAML file or a dict")
+        raise ValueError(f"model {source!r} is no configuration of a network; that is the name of a preset, a YAML file or a dict")
     fields = dict(source)
     preset = fields.pop("preset", None)
     if preset is not None:

@@ -1,6 +1,7 @@
 """Cameras of other conventions, to and from ours (da3jax.geometry says which they are). Intrinsics are the same in all of them.
 
 NumPy's float64, as of map coordinates, gives such again, whatever `jax_enable_x64` says, and so do lists of numbers and integers.
+Matrices of another shape than (..., 3 or 4, 4) are a ValueError.
 """
 
 from __future__ import annotations

@@ -48,6 +48,9 @@ def scale_from_lengths(lengths: jax.Array, reference: jax.Array, mask: jax.Array
 
     Pairs outside the mask (..., K), and those of which either is not finite or not positive, do not count. Gradients take the inliers as
     given, and are finite everywhere.
+
+    Raises:
+        ValueError: lengths and references of different shapes.
     """
     lengths, reference = jnp.asarray(lengths), jnp.asarray(reference)
     if lengths.shape != reference.shape:

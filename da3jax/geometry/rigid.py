@@ -16,7 +16,11 @@ def check_rigid(transform: jax.Array) -> None:
 
 
 def invert_rigid(transform: jax.Array) -> jax.Array:
-    """The inverse (..., 3, 4) of a rigid transform (..., 3 or 4, 4): world-to-camera from camera-to-world, and back."""
+    """The inverse (..., 3, 4) of a rigid transform (..., 3 or 4, 4): world-to-camera from camera-to-world, and back.
+
+    Raises:
+        ValueError: a matrix of another shape, such as a rotation alone.
+    """
     check_rigid(transform)
     rotation = jnp.swapaxes(transform[..., :3, :3], -1, -2)
     return jnp.concatenate([rotation, -matmul(rotation, transform[..., :3, 3:])], axis=-1)

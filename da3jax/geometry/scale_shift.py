@@ -61,6 +61,9 @@ def align_scale_shift(
     lowered, fit by fit, to three mean deviations of the inliers, which leaves normal noise as it is. Gradients take the inliers as given.
     Pixels where either map is not finite do not count. All maps get the same key.
     Source: Depth Anything 3, section 4.2 (alignment of the teacher).
+
+    Raises:
+        ValueError: maps or a mask of different shapes.
     """
     prediction, reference, mask = floats(prediction), floats(reference), jnp.asarray(mask)
     if not prediction.shape == reference.shape == mask.shape:

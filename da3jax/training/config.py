@@ -190,9 +190,7 @@ def load_train_config(
     for override in overrides:
         fields = _overridden(fields, override)
     if "model" in fields:
-        if (model := fields["model"]) is None:
-            raise ValueError("model is None; it is a preset such as da3-small, or a mapping of what a network is made of")
-        fields["model"] = load_config(model if isinstance(model, str | Mapping | ModelConfig) else {"preset": model})
+        fields["model"] = load_config(fields["model"])
         if isinstance(fields["model"], NestedConfig):
             raise ValueError(f"model is {fields['model'].name}, a nested network; its two halves are trained by themselves")
     losses = fields.get("losses")

@@ -46,7 +46,7 @@ REFUSED = {
     "outputs of another kind": ({"outputs": 3}, r"outputs is 3; it is a list of names, like \['depth'\]"),
     "mesh": ({"mesh": 2}, "mesh is 2; it is a jax.sharding.Mesh, which da3jax.make_mesh makes"),
     "preset": ({"config": "da3-tyni"}, "preset 'da3-tyni' is unknown; it is one of .* did you mean 'da3-tiny'"),
-    "config": ({"config": 5}, "5 is no configuration of a network; that is a preset's name, a YAML file or a dict"),
+    "config": ({"config": 5}, "model 5 is no configuration of a network; that is the name of a preset, a YAML file or a dict"),
     "params": ({"config": "da3-tiny"}, "params are not those of da3-tiny: "),
     "dtype": ({"dtype": "bfloat61"}, r"dtype 'bfloat61' is unknown; it is one of float32, bfloat16; did you mean 'bfloat16'\?"),
     "another dtype": ({"dtype": "float16"}, "dtype 'float16' is unknown; it is one of float32, bfloat16"),

@@ -2,6 +2,7 @@
 
 import dataclasses
 import logging
+import multiprocessing
 import os
 import pathlib
 import re
@@ -79,6 +80,16 @@ def test_two_worker_processes_give_the_same_batches_and_go_on_from_a_state(confi
         check_same(taken[5:8], [next(batches) for _ in range(3)])
     assert state == {"next": 5}
     check_same(taken[5:], take(config, 7, start=5))
+
+
+@pytest.mark.integration
+def test_a_worker_process_that_is_killed_is_an_error_that_says_what_takes_less_memory(config):
+    with Batches(dataclasses.replace(config, workers=1), seed=3, multiple_of=MULTIPLE) as batches:
+        next(batches)
+        for worker in multiprocessing.active_children():
+            worker.kill()
+        with pytest.raises(OSError, match=r"a process that loads data has ended \(.*\); fewer of them, data.workers, take less memory"):
+            [next(batches) for _ in range(20)]  # some are there already
 
 
 def test_the_parts_of_two_processes_make_up_the_batches_of_one(config, taken):
