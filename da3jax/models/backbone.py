@@ -14,7 +14,7 @@ from jax import lax
 
 from da3jax.config import PATCH_SIZE, BackboneConfig
 from da3jax.models.by_views import as_function, room_for, with_whole_params
-from da3jax.models.layers import Attend, Block, layer_norm
+from da3jax.models.layers import Attend, Block, layer_norm, parameter, truncated_normal
 from da3jax.models.reference_view import select_reference_view
 from da3jax.models.stacking import Segment, scan_plan
 from da3jax.ops.attention import attention
@@ -26,8 +26,6 @@ from da3jax.parallel import Axis, all_views, own_views
 Keep = Callable[[jax.Array, jax.Array], Any]
 """What is kept of the last in-view output and a block's own, for a group of views: arrays (B, S, …), or None."""
 
-_weights = nn.initializers.truncated_normal(0.02)
-
 
 class PatchEmbedding(nn.Module):
     """A 14 × 14 convolution with stride 14, as one matrix product."""
@@ -38,8 +36,8 @@ class PatchEmbedding(nn.Module):
     @nn.compact
     def __call__(self, images: jax.Array) -> jax.Array:
         p = PATCH_SIZE
-        kernel = self.param("kernel", _weights, (p, p, images.shape[-1], self.width), jnp.float32).astype(self.dtype)
-        bias = self.param("bias", nn.initializers.zeros, (self.width,), jnp.float32)
+        kernel = parameter(self, "kernel", truncated_normal, (p, p, images.shape[-1], self.width)).astype(self.dtype)
+        bias = parameter(self, "bias", nn.initializers.zeros, (self.width,))
         patches = rearrange(images.astype(self.dtype), "b s (h p) (w q) c -> b s (h w) (p q c)", p=p, q=p)
         return product("bsni,io->bsno", patches, kernel.reshape(-1, self.width)) + bias[None, None, None]
 
@@ -161,7 +159,7 @@ class Backbone(nn.Module):
         config = self.config
         height, width = images.shape[2:4]
         rows, columns = height // PATCH_SIZE, width // PATCH_SIZE
-        learned = self.param("camera_token", _weights, (1, 2, config.width), jnp.float32) if config.alt_start != -1 else None
+        learned = parameter(self, "camera_token", truncated_normal, (1, 2, config.width)) if config.alt_start != -1 else None
         norm = layer_norm(name="norm")
         x = self._embed(images, rows, columns)
         # Arrays of the program, which holds them once; as numpy's they would stand in it again wherever they are used.
@@ -214,8 +212,8 @@ class Backbone(nn.Module):
     def _embed(self, images: jax.Array, rows: int, columns: int) -> jax.Array:
         """Tokens (B, S, N, C): the class token, then the patches."""
         config = self.config
-        class_token = self.param("cls_token", _weights, (1, 1, config.width), jnp.float32)
-        stored = self.param("pos_embed", _weights, (1, 1 + config.pos_grid**2, config.width), jnp.float32)
+        class_token = parameter(self, "cls_token", truncated_normal, (1, 1, config.width))
+        stored = parameter(self, "pos_embed", truncated_normal, (1, 1 + config.pos_grid**2, config.width))
         patches = PatchEmbedding(config.width, self.dtype, name="patch_embed")(images)
         first = jnp.broadcast_to(class_token[None], (*patches.shape[:2], 1, config.width))
         return jnp.concatenate([first, patches], axis=2) + resize_position_embedding(stored, rows, columns)[None]

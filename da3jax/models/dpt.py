@@ -14,7 +14,7 @@ from jax import lax
 
 from da3jax.config import PATCH_SIZE, DPTConfig
 from da3jax.models.by_views import as_function, views_at_a_time
-from da3jax.models.layers import Dense, layer_norm
+from da3jax.models.layers import Dense, layer_norm, parameter
 from da3jax.ops.conv import conv3x3
 from da3jax.ops.position_embedding import add_uv_embedding
 from da3jax.ops.resize import resize_align_corners
@@ -34,9 +34,9 @@ class Conv3x3(nn.Module):
 
     @nn.compact
     def __call__(self, x: jax.Array) -> jax.Array:
-        kernel = self.param("kernel", nn.initializers.lecun_normal(), (3, 3, x.shape[-1], self.features), jnp.float32)
+        kernel = parameter(self, "kernel", nn.initializers.lecun_normal(), (3, 3, x.shape[-1], self.features))
         y = conv3x3(x, kernel)
-        return y + self.param("bias", nn.initializers.zeros, (self.features,), jnp.float32)[None, None, None] if self.use_bias else y
+        return y + parameter(self, "bias", nn.initializers.zeros, (self.features,))[None, None, None] if self.use_bias else y
 
 
 class TransposedConv(nn.Module):
@@ -47,8 +47,8 @@ class TransposedConv(nn.Module):
     @nn.compact
     def __call__(self, x: jax.Array) -> jax.Array:
         width = x.shape[-1]
-        kernel = self.param("kernel", nn.initializers.lecun_normal(), (self.factor, self.factor, width, width), jnp.float32)
-        bias = self.param("bias", nn.initializers.zeros, (width,), jnp.float32)
+        kernel = parameter(self, "kernel", nn.initializers.lecun_normal(), (self.factor, self.factor, width, width))
+        bias = parameter(self, "bias", nn.initializers.zeros, (width,))
         tiles = jnp.einsum("vhwi,pqio->vhpwqo", x, kernel)
         return rearrange(tiles, "v h p w q o -> v (h p) (w q) o") + bias[None, None, None]
 
