@@ -7,6 +7,8 @@ from da3jax.models import NestedNetwork, Network, forward, init_params, stack_la
 from da3jax.parallel import make_mesh
 from da3jax.types import NetworkOutput, Prediction, Views
 
+__version__ = "0.1.0"
+
 __all__ = [
     "DepthAnything3",
     "NestedNetwork",

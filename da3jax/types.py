@@ -141,7 +141,7 @@ class Prediction:
     """(N, H, W, 3) in the world frame: origin + depth · direction of the rays where there are rays and no camera is known, else by the
     cameras. Of images that are scenes of their own, in the camera's frame."""
     sky: Array | None = None
-    """(N, H, W) bool; as in the official result, sky from 0.5 on."""
+    """(N, H, W) bool; as in the official result, sky from 0.5 on, while the depth of the far is given to pixels from 0.3 on."""
     processed_images: Array | None = None
     """(N, H, W, 3) uint8, what the network saw."""
     from_image: Array | None = None

@@ -7,9 +7,11 @@ Exit status 2 for a command line that cannot be meant, 1 for a failure (one sent
 import gc
 import signal
 from types import FrameType
+from typing import Annotated
 
 import typer
 
+from da3jax import __version__
 from da3jax.cli import auto, colmap, compile, convert, export, finetune, image, images, models, plan, scenes, train, video
 
 app = typer.Typer(
@@ -21,6 +23,19 @@ app = typer.Typer(
 )
 for module in (auto, image, images, video, colmap, compile, plan, export, convert, models, scenes, train, finetune):
     app.command(module.__name__.rpartition(".")[2])(module.command)
+
+
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"da3jax {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _options(
+    version: Annotated[bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version and exit.")] = False,
+) -> None:
+    """What the command takes before the name of another."""
 
 
 def main() -> None:

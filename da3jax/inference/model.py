@@ -215,12 +215,12 @@ class DepthAnything3:
 
         Cameras that are known (None stands for a view whose camera is not) serve as far as they go:
 
-        | known                   | what happens                                                                                         |
-        |-------------------------|------------------------------------------------------------------------------------------------------|
-        | both, of all views      | the network is conditioned on them, and the result is brought into their world, at their scale       |
-        | extrinsics of all views | the same, with intrinsics of a first pass of the network where there are none                        |
-        | extrinsics of some      | the network is not conditioned, which it was never trained for; the result is aligned to those known |
-        | intrinsics alone        | they do not condition the network; they are the result's, and metres and points follow from them     |
+        | known                   | what happens                                                                                     |
+        |-------------------------|--------------------------------------------------------------------------------------------------|
+        | both, of all views      | the network is conditioned on them, and the result is brought into their world, at their scale   |
+        | extrinsics of all views | the same, with intrinsics of a first pass of the network where there are none                    |
+        | extrinsics of some      | the network, which never learned from some alone, is not conditioned; the result is aligned      |
+        | intrinsics alone        | they do not condition the network; they are the result's, and metres and points follow from them |
 
         Known cameras come back as they were given, in float32. `Prediction.conditioned` and `Prediction.alignment` say what happened: one
         view, or cameras that only turn, determine no scale, and depth keeps the network's.

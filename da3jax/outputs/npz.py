@@ -13,7 +13,7 @@ from da3jax.types import Prediction
 
 
 def write_npz(prediction: Prediction, export_dir: pathlib.Path, options: ExportOptions) -> list[pathlib.Path]:
-    """Writes everything that the prediction has to `exports/npz/results.npz`.
+    """Writes every field of the prediction but points to `exports/npz/results.npz`.
 
     The archive holds `image` (N, H, W, 3) uint8, `depth`, `conf`, `extrinsics` (world-to-camera), `intrinsics` (pixels), `sky`,
     `ray`, `ray_conf`, `ray_residual`, `from_image`, `image_sizes`, `network_from_image`, `is_metric`, `scale_factor`,

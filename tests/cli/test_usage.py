@@ -1,6 +1,7 @@
 """What the command line offers, and how it refuses what cannot be meant: status 2 before any model is loaded."""
 
 import dataclasses
+import importlib.metadata
 import inspect
 import re
 import subprocess
@@ -42,6 +43,10 @@ def test_help_lists_the_commands_that_are_there_and_no_other():
         0,
         ["auto", "image", "images", "video", "colmap", "compile", "plan", "export", "convert", "models", "scenes", "train", "finetune"],
     )
+
+
+def test_it_says_its_version():
+    assert CliRunner().invoke(app, ["--version"]).stdout == f"da3jax {importlib.metadata.version('da3jax')}\n"
 
 
 @pytest.mark.parametrize(
