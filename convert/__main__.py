@@ -6,4 +6,4 @@ from da3jax.cli import main
 
 if __name__ == "__main__":
     sys.argv[1:1] = ["convert"]
-    main()
+    main("da3jax")

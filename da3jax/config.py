@@ -189,7 +189,7 @@ class NestedConfig:
     @property
     def outputs(self) -> tuple[str, ...]:
         """Names that `outputs=` of `forward` accepts for this network."""
-        return (*self.anyview.outputs, "sky", "metric_depth")
+        return tuple(dict.fromkeys((*self.anyview.outputs, "sky", "metric_depth")))
 
 
 Config = ModelConfig | NestedConfig

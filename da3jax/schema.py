@@ -64,6 +64,16 @@ def parse_yaml(text: str | bytes) -> Any:
         return yaml.load(text, _SafeLoader)
     except ValueError as error:  # of dates and the like that there are not
         raise yaml.YAMLError(str(error)) from error
+    except KeyError as error:
+        raise yaml.YAMLError(f"{error} is no value of its tag") from error
+    except RecursionError as error:
+        raise yaml.YAMLError("it goes too deep") from error
+
+
+def yaml_problem(error: yaml.YAMLError) -> str:
+    """What is wrong with YAML, in one line, and where it is."""
+    problem, mark = getattr(error, "problem", None) or str(error).splitlines()[0], getattr(error, "problem_mark", None)
+    return problem if mark is None else f"{problem}, line {mark.line + 1}"
 
 
 def read_yaml(path: str | pathlib.Path) -> Mapping[str, Any]:
@@ -76,7 +86,7 @@ def read_yaml(path: str | pathlib.Path) -> Mapping[str, Any]:
     try:
         found = parse_yaml(pathlib.Path(path).read_bytes())
     except yaml.YAMLError as error:
-        raise ValueError(f"{path} is not YAML: {error}") from error
+        raise ValueError(f"{path} is not YAML: {yaml_problem(error)}") from error
     if not isinstance(found, Mapping):
         raise ValueError(f"{path} holds no mapping of configuration keys")
     return found

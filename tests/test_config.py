@@ -141,6 +141,13 @@ def test_outputs_are_what_the_network_has(name, outputs):
     assert PRESETS[name].outputs == outputs
 
 
+def test_outputs_of_a_nested_network_are_named_once_though_both_halves_have_sky():
+    config = load_config("da3nested-giant-large")
+    both = dataclasses.replace(config, anyview=dataclasses.replace(config.anyview, head=config.metric.head, gaussians=None))
+    assert sorted(both.outputs) == sorted(set(both.outputs))
+    assert "sky" in both.anyview.outputs
+
+
 def test_swiglu_keeps_two_thirds_of_the_width_rounded_up_to_eight():
     assert PRESETS["da3-giant"].backbone.hidden == 4096
     assert BackboneConfig(32, 4, 2, (0, 1, 2, 3), mlp="swiglu").hidden == 88  # 128 · 2/3 = 85.3
@@ -263,9 +270,12 @@ def test_a_missing_yaml_is_named(tmp_path):
     [
         (b"a: [1, 2", "is not YAML: "),
         (b"\xff\xd8\xff\xe0 an image", "is not YAML: "),
-        (b"process_res: 112\nname: a\nprocess_res: 504\n", "is not YAML: the key 'process_res' is there twice\n  in .*, line 3"),
+        (b"process_res: 112\nname: a\nprocess_res: 504\n", "is not YAML: the key 'process_res' is there twice, line 3$"),
         (b"backbone: {width: 8, width: 16}\n", "is not YAML: the key 'width' is there twice"),
-        (b"? [a, b]\n: 1\n", "is not YAML: while constructing a mapping"),
+        (b"? [a, b]\n: 1\n", "is not YAML: found unhashable key, line 1$"),
+        (b"name: a\n{1\n", "is not YAML: .*, line 3$"),
+        (b"name: !!bool maybe\n", "is not YAML: 'maybe' is no value of its tag$"),
+        (b"[" * 3000, "is not YAML: it goes too deep$"),
         (b"name: 2024-13-45\n", "is not YAML: month must be in 1..12"),
         (b"", "holds no mapping of configuration keys"),
         (b"- a\n- b\n", "holds no mapping of configuration keys"),

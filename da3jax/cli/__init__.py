@@ -1,6 +1,7 @@
 """The command `da3jax`: one file a command, options named as the official ones.
 
-Paths of what was written go to stdout, one a line, or one JSON object with `--json`; progress and timing go to stderr, unless `--quiet`.
+Paths of what was written go to stdout, one a line, or one JSON object with `--json`, and so do the lines of a training run; progress and
+timing go to stderr, unless `--quiet`.
 Exit status 2 for a command line that cannot be meant, 1 for a failure (one sentence, no traceback), 130 for Ctrl-C and SIGTERM.
 """
 
@@ -38,11 +39,11 @@ def _options(
     """What the command takes before the name of another."""
 
 
-def main() -> None:
-    """Runs the command line in `sys.argv` and exits."""
+def main(prog_name: str | None = None) -> None:
+    """Runs the command line in `sys.argv` and exits; `prog_name` is what its usage calls it."""
     gc.set_threshold(50_000)  # tracing makes many objects that stay, and Python would look through them all again and again
     signal.signal(signal.SIGTERM, _interrupt)  # of timeouts and schedulers: what is half-written is to go, as after Ctrl-C
-    app()
+    app(prog_name=prog_name)
 
 
 def _interrupt(number: int, frame: FrameType | None) -> None:

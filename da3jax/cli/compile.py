@@ -1,12 +1,11 @@
 """`da3jax compile`."""
 
-import math
 from typing import Annotated
 
 import typer
 
 from da3jax.cli.failures import failures_in_a_sentence
-from da3jax.cli.option_kinds import number
+from da3jax.cli.option_kinds import MOST, number
 from da3jax.cli.options import (
     Device,
     Devices,
@@ -33,9 +32,9 @@ from da3jax.config import PACKAGED, REF_VIEW_STRATEGIES
 
 @failures_in_a_sentence()
 def command(
-    views: Annotated[int, number(1, math.inf, "How many images.")],
-    height: Annotated[int, number(14, math.inf, "Pixels of a processed image, a multiple of 14.")],
-    width: Annotated[int, number(14, math.inf, "Likewise.")],
+    views: Annotated[int, number(1, MOST, "How many images.")],
+    height: Annotated[int, number(14, MOST, "Pixels of a processed image, a multiple of 14.")],
+    width: Annotated[int, number(14, MOST, "Likewise.")],
     model_dir: ModelDir = PACKAGED,
     metric_model: MetricModel = None,
     export_format: ExportFormat = "glb",
@@ -63,6 +62,9 @@ def command(
     """
     import jax
 
+    from da3jax.inference.plan import check_size
+
+    check_size(height, width)
     check_computed(export_format, export_feat, infer_gs=infer_gs)
     use(device)
     progress = Progress()

@@ -8,6 +8,9 @@ import typer
 
 from da3jax.schema import one_of
 
+MOST = 2**16
+"""Pixels of a side, and views: no more than any machine has room for."""
+
 
 def checked(check: Callable[[Any], None]) -> Callable[[Any], Any]:
     """An option's callback: what `check` refuses is a usage error, be it a value, a file that cannot be read, or for want of an extra."""

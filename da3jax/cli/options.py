@@ -12,7 +12,7 @@ import typer
 
 from da3jax.cli.export_options import ExportFlags
 from da3jax.cli.failures import failures_in_a_sentence
-from da3jax.cli.option_kinds import checked, choice, number, positive
+from da3jax.cli.option_kinds import MOST, checked, choice, number, positive
 from da3jax.cli.processes import Coordinator, NumProcesses, ProcessId
 from da3jax.config import PACKAGED, REF_VIEW_STRATEGIES
 from da3jax.inputs import detect
@@ -86,11 +86,9 @@ class RunOptions(ExportFlags):
     export_format: ExportFormat = "glb"
     process_res: Annotated[
         int | None,
-        number(
-            14, math.inf, "Pixels of a side of the images that the network sees, at least 14; the default is 504, and 112 for da3-tiny."
-        ),
+        number(14, MOST, "Pixels of a side of the images that the network sees, at least 14; the default is 504, and 112 for da3-tiny."),
     ] = None
-    max_side: Annotated[int | None, number(14, math.inf, "Pixels of the longer side: --process-res N with upper_bound_resize.")] = None
+    max_side: Annotated[int | None, number(14, MOST, "Pixels of the longer side: --process-res N with upper_bound_resize.")] = None
     lower_bound_resize: Annotated[
         bool,
         typer.Option(

@@ -2,13 +2,12 @@
 
 import dataclasses
 import json
-import math
 from typing import Annotated
 
 import typer
 
 from da3jax.cli.failures import failures_in_a_sentence
-from da3jax.cli.option_kinds import number, positive
+from da3jax.cli.option_kinds import MOST, number, positive
 from da3jax.cli.options import Dtype
 from da3jax.cli.progress import Progress
 
@@ -17,9 +16,9 @@ GIB = 2**30
 
 def command(
     model: Annotated[str, typer.Argument(help="Variant (da3-giant), hub id, folder or YAML file; weights are not needed.")],
-    views: Annotated[int, number(1, math.inf, "How many images of one scene.")],
-    height: Annotated[int, number(14, math.inf, "Pixels of a processed image, a multiple of 14.")],
-    width: Annotated[int, number(14, math.inf, "Likewise.")],
+    views: Annotated[int, number(1, MOST, "How many images of one scene.")],
+    height: Annotated[int, number(14, MOST, "Pixels of a processed image, a multiple of 14.")],
+    width: Annotated[int, number(14, MOST, "Likewise.")],
     topology: Annotated[str, typer.Option(help="Devices: cpu, h100, h100:8, v5e:2x4, v5p:2x2x1, v6e:4x4 and so on.")] = "cpu",
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
     bucket_views: Annotated[

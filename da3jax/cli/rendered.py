@@ -27,7 +27,7 @@ def run_on_a_rendered_scene(options: RunOptions) -> None:
     import jax
 
     from da3jax.parallel.processes import all_or_none
-    from da3jax.training.scenes import sample_views
+    from da3jax.training.scenes import host_device, sample_views
 
     if options.aruco_size is not None:
         raise ValueError("--aruco-size goes with photographs of printed markers, and the rendered scene has none; name an INPUT")
@@ -36,19 +36,21 @@ def run_on_a_rendered_scene(options: RunOptions) -> None:
     model = load_for(progress, options, VIEWS)
     shorter = options.resolution["process_res_method"].startswith("lower")
     height, width = picture_size(options.resolution["process_res"] or model.config.process_res, shorter=shorter)
-    with progress.step(f"render {VIEWS} views of {width} × {height}"):
+    with progress.step(f"render {VIEWS} views of {width} × {height}"), jax.default_device(host_device()):
         draw = jax.jit(sample_views, static_argnames=("views", "height", "width"))
         truth = jax.device_get(draw(jax.random.key(0), views=VIEWS, height=height, width=width))
     images = np.round(truth.images * 255).astype(np.uint8)
     options = dataclasses.replace(options, process_res=height if shorter else width, max_side=None)
     prediction = infer(progress, model, images, options, also=("ray",))
-    if jax.process_index() > 0:
-        return
-    written = write(progress, prediction, images, options)
-    found = errors(prediction, truth, decoded=not options.use_ray_pose, independent=options.independent)
-    tell(progress, prediction, written, options, errors=found)
-    progress.print(as_table(found, scales="one scale a view" if options.independent else "one scale"))
-    show(prediction, options)
+
+    def finish() -> None:
+        written = write(progress, prediction, images, options)
+        found = errors(prediction, truth, decoded=not options.use_ray_pose, independent=options.independent)
+        tell(progress, prediction, written, options, errors=found)
+        progress.print(as_table(found, scales="one scale a view" if options.independent else "one scale"))
+        show(prediction, options)
+
+    all_or_none(lambda: jax.process_index() > 0 or finish())
 
 
 def picture_size(side: int, *, shorter: bool) -> tuple[int, int]:

@@ -130,7 +130,6 @@ def run(
     """
     import jax
 
-    from da3jax import to_metres
     from da3jax.inference.own_views import check_same_images
     from da3jax.inputs.aruco import check_markers
     from da3jax.parallel.processes import all_or_none
@@ -149,8 +148,13 @@ def run(
     model = load_for(progress, options, len(images), intrinsics=intrinsics is not None)
     cameras = {"extrinsics": extrinsics, "intrinsics": intrinsics, "align_to_input_ext_scale": align_to_input_ext_scale}
     prediction = infer(progress, model, images, options, **cameras)
-    if jax.process_index() > 0:
-        return
+    all_or_none(lambda: jax.process_index() > 0 or _finish(progress, prediction, images, options))
+
+
+def _finish(progress: Progress, prediction: Prediction, images: Sequence[ImageLike], options: RunOptions) -> None:
+    """What the first process does with a prediction."""
+    from da3jax import to_metres
+
     if options.aruco_size is not None:
         prediction = to_metres(prediction, aruco_size=options.aruco_size, images=images, aruco_dictionary=options.aruco_dictionary)
     if prediction.is_metric:

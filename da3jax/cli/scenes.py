@@ -25,7 +25,7 @@ def command(
     import jax
 
     from da3jax.outputs import check_writable
-    from da3jax.training.scenes import render, sample_cameras, sample_scene, write_scene
+    from da3jax.training.scenes import host_device, render, sample_cameras, sample_scene, write_scene
 
     folders = [out_dir / f"{i:04d}" for i in range(count)]
     there = next((folder for folder in folders if folder.exists()), None)
@@ -41,7 +41,7 @@ def command(
 
     progress = Progress()
     for i, folder in enumerate(folders):
-        with progress.step(f"scene {i + 1} of {count}"):
+        with progress.step(f"scene {i + 1} of {count}"), jax.default_device(host_device()):
             written = write_scene(*draw(jax.random.fold_in(jax.random.key(seed), i)), folder)
         for path in written:
             print_path(path)

@@ -1,5 +1,6 @@
 """`da3jax train CONFIG [key=value …]`."""
 
+import sys
 from collections.abc import Callable, Mapping
 from typing import Annotated, Any
 
@@ -66,7 +67,7 @@ def run(source: str, overrides: list[str], defaults: Mapping[str, Any], *, speak
         shown = [f"{name} {value:.4g}" for name, value in metrics.items() if name.partition("/")[2] in SHOWN]
         say(f"step {step} of {settings.steps}: {', '.join(shown)}")
 
-    written = train(settings, report=report)
+    written = train(settings, report=report, progress=speaks and sys.stderr.isatty())
     if speaks:
         print_path(written)
 

@@ -64,6 +64,25 @@ def export_forward(
     return jax.export.export(jax.jit(program), platforms=PLATFORMS)(params, *arrays.values())
 
 
+def check_exportable(folder: str | pathlib.Path, height: int, width: int) -> tuple[pathlib.Path, pathlib.Path]:
+    """The two paths that `write_exported` writes, if it can.
+
+    Raises:
+        ValueError, OSError, ModuleNotFoundError: as `write_exported`.
+    """
+    check_size(height, width)
+    try:
+        import flatbuffers  # noqa: F401
+    except ModuleNotFoundError as error:
+        raise ModuleNotFoundError('exported programs need flatbuffers: pip install "da3jax[export]"', name="flatbuffers") from error
+    program, params = (pathlib.Path(folder) / name for name in ("forward.stablehlo", "params.npz"))
+    for path in (program, params):
+        if path.exists():
+            raise FileExistsError(f"{path} is there already; name another folder, or move it away")
+    check_writable(nearest_folder(folder))
+    return program, params
+
+
 def write_exported(
     folder: str | pathlib.Path, params: Params, config: Config, height: int, width: int, **options: Any
 ) -> tuple[pathlib.Path, pathlib.Path]:
@@ -86,15 +105,7 @@ def write_exported(
         ModuleNotFoundError: flatbuffers is not installed.
         OSError: `folder` cannot be written.
     """
-    try:
-        import flatbuffers  # noqa: F401
-    except ModuleNotFoundError as error:
-        raise ModuleNotFoundError('exported programs need flatbuffers: pip install "da3jax[export]"', name="flatbuffers") from error
-    paths = tuple(pathlib.Path(folder) / name for name in ("forward.stablehlo", "params.npz"))
-    for path in paths:
-        if path.exists():
-            raise FileExistsError(f"{path} is there already; name another folder, or move it away")
-    check_writable(nearest_folder(folder))
+    paths = check_exportable(folder, height, width)
     program = export_forward(config, height, width, **options).serialize()
     with atomic(paths[0]) as program_temp, atomic(paths[1]) as params_temp:
         program_temp.write_bytes(program)

@@ -31,6 +31,7 @@ from da3jax.inputs import lazy_images, preprocess, several
 from da3jax.models import compute_dtype, is_stacked, unstack_layers
 from da3jax.ops.target import target_platform
 from da3jax.parallel import fsdp_shardings, mesh_of
+from da3jax.parallel.processes import all_or_none
 from da3jax.schema import blocks_of
 from da3jax.types import Params, Prediction
 
@@ -320,8 +321,9 @@ class DepthAnything3:
         logger.info("%d images of %d × %d in %.2f s", *views.images.shape[1:4], time.perf_counter() - start)
         if native_resolution:
             prediction = to_native(prediction, image)
-        if export_dir is not None and jax.process_index() == 0:
-            formats.export(prediction, export_format, export_dir, images=lazy_images(image), **options)
+        if export_dir is not None:
+            write = partial(formats.export, prediction, export_format, export_dir, images=lazy_images(image), **options)
+            all_or_none(lambda: jax.process_index() > 0 or write())
         return prediction
 
     def compile(

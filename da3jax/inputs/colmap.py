@@ -85,7 +85,7 @@ def read_scene_colmap(folder: str | pathlib.Path, sparse_subdir: str = "") -> Kn
     found = known_views(files, model)
     known = {file.path for file in files}
     if others := sum(path not in known for path in _pictures(folder / "images")):
-        logger.info("%d images in %s are not in the COLMAP model and left out", others, folder / "images")
+        logger.warning("%d images in %s are not in the COLMAP model and left out", others, folder / "images")
     return found
 
 

@@ -12,6 +12,11 @@ VIDEO_EXTENSIONS = ("mp4", "avi", "mov", "mkv", "flv", "wmv", "webm", "m4v")
 IMAGE_EXTENSIONS = ("png", "jpg", "jpeg", "webp", "bmp", "tif", "tiff", "heic", "heif")
 
 
+def endings(extensions: str | Sequence[str]) -> set[str]:
+    """Endings of names as they are compared, `{".jpg"}` of `"JPG"` or `[" .jpg"]`."""
+    return {"." + extension.strip().lower().lstrip(".") for extension in ([extensions] if isinstance(extensions, str) else extensions)}
+
+
 def kind(path: str | pathlib.Path, image_extensions: Sequence[str] = IMAGE_EXTENSIONS) -> Kind:
     """What a path is.
 
@@ -38,12 +43,11 @@ def kind(path: str | pathlib.Path, image_extensions: Sequence[str] = IMAGE_EXTEN
         return "nerfstudio" if (path / "transforms.json").is_file() else "images"
     if not path.exists():
         raise FileNotFoundError(f"{path} does not exist; it should be an image, a video, or a folder")
-    ending = path.suffix.lower().removeprefix(".")
-    if ending == "json":
+    if path.suffix.lower() == ".json":
         return "nerfstudio"
-    if ending in VIDEO_EXTENSIONS:
+    if path.suffix.lower() in endings(VIDEO_EXTENSIONS):
         return "video"
-    if ending in {extension.lower().removeprefix(".") for extension in image_extensions}:
+    if path.suffix.lower() in endings(image_extensions):
         return "image"
     raise ValueError(
         f"{path} is neither a folder nor an image ({', '.join(image_extensions)}), a video ({', '.join(VIDEO_EXTENSIONS)}) or a "

@@ -12,7 +12,7 @@ from functools import partial
 import numpy as np
 from PIL import ExifTags, Image
 
-from da3jax.inputs.detect import IMAGE_EXTENSIONS
+from da3jax.inputs.detect import IMAGE_EXTENSIONS, endings
 from da3jax.inputs.image_file import opened, quiet, sentences
 from da3jax.inputs.jpeg import decode_jpeg, is_jpeg
 from da3jax.types import LazyImage
@@ -141,8 +141,7 @@ def list_images(folder: str | pathlib.Path, extensions: Sequence[str] = IMAGE_EX
         raise FileNotFoundError(f"{folder} does not exist; it should be a folder of images")
     if not folder.is_dir():
         raise NotADirectoryError(f"{folder} is a file, not a folder of images")
-    extensions = [extensions] if isinstance(extensions, str) else extensions
-    wanted = {"." + extension.strip().lower().lstrip(".") for extension in extensions}
+    wanted = endings(extensions)
     found = [path for path in folder.iterdir() if path.suffix.lower() in wanted and not path.name.startswith(".") and path.is_file()]
     if not found:
         raise FileNotFoundError(f"{folder} has no images: no file in it ends in {', '.join(sorted(wanted))}")

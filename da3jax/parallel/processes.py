@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable
 from typing import TypeVar
 
@@ -12,10 +13,14 @@ HEARTBEAT_SECONDS = 30
 """A process that is not heard of for so long has ended, and the others end too, with its number in JAX's last lines."""
 CONNECT_SECONDS = 120
 """How long processes wait for each other at the start."""
+PATIENCE_SECONDS = 7 * 24 * 3600
+"""How long a process waits for others that are at work, such as writing; one that has ended is found out by its heartbeat before."""
 AT_A_TIME = 2**26
 """Bytes that are exchanged together, for each device holds those of all processes."""
 
 _TEXT_BYTES = 2000
+
+_meetings = itertools.count()
 
 T = TypeVar("T")
 
@@ -86,8 +91,17 @@ def gathered_texts(text: str) -> list[str]:
     return [bytes(other[other != 0]).decode(errors="replace") for other in gathered(octets)[:, 0]]
 
 
+def meet() -> None:
+    """Waits until all processes are here, which collectives do not: on CPUs they give up after half a minute."""
+    from orbax.checkpoint import multihost
+
+    multihost.get_barrier_sync_fn()(key=f"da3jax-{next(_meetings)}", timeout_ms=1000 * PATIENCE_SECONDS)
+
+
 def all_or_none(work: Callable[[], T]) -> T:
     """What `work` gives in this process, if it did not fail in any; else its own error here, and the first of theirs elsewhere.
+
+    Processes wait for each other, however long it takes one of them.
 
     Raises:
         OSError: another process failed, in whose words.
@@ -100,6 +114,7 @@ def all_or_none(work: Callable[[], T]) -> T:
         result = work()
     except (ValueError, OSError, ImportError) as own:
         error = own
+    meet()
     texts = gathered_texts("" if error is None else str(error) or type(error).__name__)
     if error is not None:
         raise error

@@ -111,7 +111,7 @@ def plan(
     if search:
         size = functools.partial(_size, len(devices), bucket_views)
         start = max(i for i in range(views + 1) if i == 0 or size(i) <= views)
-        most = largest_that_fits(needs, size, usable, start)
+        most = max(largest_that_fits(needs, size, usable, start), views if needed <= usable else 0)
     return Plan(needed, usable, len(devices), flops, most)
 
 

@@ -125,8 +125,19 @@ def find_topology(name: str) -> Topology:
 
 def machine_memory() -> int:
     """Bytes of this machine's memory, or of as much of it as this process may take."""
-    limits = [os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")]
-    for path in ("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory/memory.limit_in_bytes"):
-        text = pathlib.Path(path).read_text().strip() if pathlib.Path(path).is_file() else ""
-        limits += [int(text)] if text.isdigit() else []
-    return min(limits)
+    return min([os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"), *limits_of_groups()])
+
+
+def limits_of_groups(groups: str | pathlib.Path = "/proc/self/cgroup", mounted: str | pathlib.Path = "/sys/fs/cgroup") -> list[int]:
+    """Bytes that the control groups of this process allow it, from its own up to the one that holds all (cgroups(7))."""
+    lines = pathlib.Path(groups).read_text().splitlines() if pathlib.Path(groups).is_file() else []
+    found = []
+    for kinds, _, path in (line.split(":", 1)[1].partition(":") for line in lines):
+        if kinds and "memory" not in kinds.split(","):
+            continue
+        top, name = (pathlib.Path(mounted, "memory"), "memory.limit_in_bytes") if kinds else (pathlib.Path(mounted), "memory.max")
+        own = top / path.lstrip("/")
+        for folder in (own, *(parent for parent in own.parents if parent.is_relative_to(top))):
+            text = (folder / name).read_text().strip() if (folder / name).is_file() else ""
+            found += [int(text)] if text.isdigit() else []
+    return found

@@ -14,7 +14,7 @@ import yaml
 
 from da3jax.config import ModelConfig, NestedConfig, load_config
 from da3jax.models.network import DTYPES
-from da3jax.schema import at_least, from_dict, merge, one_of, parse_yaml, read_yaml, to_dict
+from da3jax.schema import at_least, from_dict, merge, one_of, parse_yaml, read_yaml, to_dict, yaml_problem
 from da3jax.training.data import DataConfig, ProceduralConfig
 from da3jax.training.losses import LOSSES, LossConfig, outputs_of, outputs_of_term
 from da3jax.training.optimizer import OptimizerConfig
@@ -248,7 +248,7 @@ def _overridden(fields: Mapping[str, Any], override: str) -> dict[str, Any]:
     try:
         value = parse_yaml(text)
     except yaml.YAMLError as error:
-        raise ValueError(f"the value of {override!r} is not YAML: {getattr(error, 'problem', None) or error}") from error
+        raise ValueError(f"the value of {override!r} is not YAML: {yaml_problem(error)}") from error
     return _put(fields, key.split("."), value, key)
 
 

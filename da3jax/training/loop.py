@@ -54,7 +54,7 @@ BEST = "validation/abs_rel"
 Report = Callable[[int, dict[str, float]], None]
 
 
-def train(config: TrainConfig, *, report: Report = lambda step, metrics: None) -> pathlib.Path:
+def train(config: TrainConfig, *, report: Report = lambda step, metrics: None, progress: bool = False) -> pathlib.Path:
     """Trains, or goes on training, and returns the folder of the weights, in the released layout (`da3jax.weights.save_pretrained`).
 
     | in `config.folder`   |                                                                        |
@@ -75,6 +75,7 @@ def train(config: TrainConfig, *, report: Report = lambda step, metrics: None) -
     Args:
         config: of the run.
         report: called with the step and what is logged, whenever there is something.
+        progress: whether downloads show their progress bars.
 
     Raises:
         FloatingPointError: loss or gradients are not finite; the state before that is saved.
@@ -119,7 +120,7 @@ def train(config: TrainConfig, *, report: Report = lambda step, metrics: None) -
             Checkpoints(folder / CHECKPOINTS, keep_last=config.keep_last, keep_best=config.keep_best, best=BEST)
         )
         interruption = stack.enter_context(heard_between_steps())
-        state, take_step, validate = _prepare(config, mesh, checkpoints, batches)
+        state, take_step, validate = _prepare(config, mesh, checkpoints, batches, progress)
         step = int(state.step)
         if step > config.steps:
             raise ValueError(f"the run in {folder} has taken {step} steps, and steps is {config.steps}; it is at least {step}")
@@ -200,7 +201,9 @@ def _numbers(found: dict[str, jax.Array]) -> dict[str, float]:
     return {name: float(value) for name, value in jax.device_get(found).items()}
 
 
-def _prepare(config: TrainConfig, mesh: jax.sharding.Mesh, checkpoints: Checkpoints, batches: Batches) -> tuple[TrainState, Callable, Any]:
+def _prepare(
+    config: TrainConfig, mesh: jax.sharding.Mesh, checkpoints: Checkpoints, batches: Batches, progress: bool
+) -> tuple[TrainState, Callable, Any]:
     """The state to go on from, the step, and the validation; `batches` are wound forward to where the state was saved."""
     if config.steps <= config.optimizer.warmup_steps:
         logger.warning(
@@ -221,7 +224,7 @@ def _prepare(config: TrainConfig, mesh: jax.sharding.Mesh, checkpoints: Checkpoi
             config.steps,
         )
     elif config.teacher is not None:
-        teacher_params, teacher_config = weights.load(config.teacher)
+        teacher_params, teacher_config = weights.load(config.teacher, progress=progress)
         if isinstance(teacher_config, NestedConfig):
             raise ValueError(f"teacher {config.teacher} is the nested network {teacher_config.name}; a teacher is one network with depth")
         if not config.data.labelled and config.losses.weights.sky and "sky" not in teacher_config.outputs:
@@ -248,7 +251,7 @@ def _prepare(config: TrainConfig, mesh: jax.sharding.Mesh, checkpoints: Checkpoi
     )
     found = checkpoints.restore(like)
     if found is None:
-        params, _ = starting_params(config.model, config.start_from, jax.random.key(config.seed))
+        params, _ = starting_params(config.model, config.start_from, jax.random.key(config.seed), progress=progress)
         state = start(form(params))
     else:
         step, state, data_state = found

@@ -54,7 +54,8 @@ class OptimizerConfig:
     final_rate: float = 0.1
     """Times the learning rate, at the end of a cosine."""
     algorithm: Literal["adamw", "muon", "sgd"] = "adamw"
-    """`muon`: steps of transformer blocks' matrices are made orthogonal, of the size of AdamW's (arXiv 2502.16982), all others AdamW's."""
+    """`muon`: steps of transformer blocks' matrices are made orthogonal, of the size of AdamW's (arXiv 2502.16982), all others AdamW's.
+    `sgd`: the gradient times the rate; of what follows, weight decay and clipping count."""
     b1: float = 0.9
     b2: float = 0.95
     epsilon: float = 1e-8

@@ -93,8 +93,9 @@ def starting_params(
 def _is_transformers(folder: pathlib.Path) -> bool:
     """Whether `config.json` is one of the transformers library, of whichever model; what is wrong with another, its reader says."""
     try:
-        return "model_type" in json.loads((folder / CONFIG).read_text())
-    except (OSError, ValueError):
+        found = json.loads((folder / CONFIG).read_text())
+        return isinstance(found, dict) and "model_type" in found
+    except (OSError, ValueError, RecursionError):
         return False
 
 

@@ -71,7 +71,7 @@ def resolve(source: str | os.PathLike, *, revision: str | None = None, offline: 
         commit = get_hf_file_metadata(hf_hub_url(repo_id, CONFIG, revision=revision)).commit_hash
     except (HTTPError, OSError) as error:
         if cached and _unreachable(error):
-            logger.info("%s cannot be reached: %s is taken from the cache as it was", constants.ENDPOINT, repo_id)
+            logger.warning("%s cannot be reached: %s is taken from the cache as it was", constants.ENDPOINT, repo_id)
             return cached
         raise _explained(error, repo_id, revision) from error
     if not commit:

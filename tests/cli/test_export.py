@@ -24,8 +24,8 @@ def test_it_writes_a_program_and_the_weights_and_prints_their_paths(tiny_model_d
     assert f"da3jax: error: {folder / 'forward.stablehlo'} is there already" in again.stderr
 
 
-def test_a_folder_that_cannot_be_written_is_found_before_the_program_is_traced(tiny_model_dir, tmp_path, monkeypatch):
-    monkeypatch.setattr("da3jax.inference.export.export_forward", lambda *_, **__: pytest.fail("traced"))
+def test_a_folder_that_cannot_be_written_is_found_before_the_network_is_loaded(tiny_model_dir, tmp_path, monkeypatch):
+    monkeypatch.setattr("da3jax.cli.export.load", lambda *_, **__: pytest.fail("loaded"))
     (tmp_path / "file").touch()
     done = call("export", "--height", 42, "--width", 56, "--model-dir", tiny_model_dir, "--export-dir", tmp_path / "file")
     assert (done.exit_code, done.stdout) == (1, "")

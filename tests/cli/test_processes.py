@@ -47,6 +47,13 @@ with failures_in_a_sentence():
         processes.gathered(np.array([number]))
 """
 
+LONG = """
+import sys, time
+from da3jax.parallel import initialize, processes
+initialize(sys.argv[1], 2, int(sys.argv[2]))
+print(processes.all_or_none(lambda: time.sleep(float(sys.argv[3]) if sys.argv[2] == "0" else 0) or "done"))
+"""
+
 
 EACH_ITS_OWN = "import sys\nsys.argv = [argument.replace('NUMBER', sys.argv[-1]) for argument in sys.argv]\n" + PROGRAM
 """The same with the number of the process in its arguments."""
@@ -170,3 +177,15 @@ def test_a_killed_process_ends_the_other_which_says_so(ends):
     else:
         assert "the leader task was preempted/died/restarted unexpectedly" in said
     assert time.monotonic() - began < 120
+
+
+def test_one_that_works_for_longer_than_collectives_wait_is_waited_for():
+    coordinator = address()
+    running = [start(LONG, coordinator, number, 40) for number in (0, 1)]
+    try:
+        said = [process.communicate(timeout=400) for process in running]
+    finally:
+        for process in running:
+            process.kill()
+    assert [process.returncode for process in running] == [0, 0], said
+    assert [out.splitlines()[-1] for out, _ in said] == ["done", "done"]

@@ -4,6 +4,7 @@ import dataclasses
 import importlib.metadata
 import inspect
 import re
+import runpy
 import subprocess
 import sys
 
@@ -127,7 +128,7 @@ def test_defaults_are_the_official_ones_but_for_model_size_folder_device_and_ima
         (["--process-res-method", "x"], "it is one of upper_bound_resize, lower_bound_resize, upper_bound_crop, lower_bound_crop"),
         (["--ref-view-strategy", "midle"], "is one of saddle_balanced, saddle_sim_range, middle, first; did you mean 'middle'?"),
         (["--dtype", "float16"], "value 'float16' is unknown; it is one of float32, bfloat16"),
-        (["--process-res", "13"], "13 is out of range; it is at least 14"),
+        (["--process-res", "13"], "13 is out of range; it is between 14 and 65536"),
         (["--process-res", "wide"], "Invalid value for '--process-res'"),
         (["--conf-thresh-percentile", "101"], "conf_thresh_percentile is 101.0; it is between 0 and 100"),
         (["--conf-thresh-percentile", "nan"], "conf_thresh_percentile is nan; it is between 0 and 100"),
@@ -268,6 +269,13 @@ def test_auto_says_which_options_mean_nothing_for_what_it_found(photo, monkeypat
 def test_convert_stores_what_the_library_stores():
     usage = CliRunner().invoke(app, ["convert", "--help"]).stdout
     assert f"[{'|'.join(STORED_AS)}]" in usage
+
+
+def test_python_m_convert_calls_itself_by_what_can_be_typed(monkeypatch, capsys):
+    monkeypatch.setattr(sys, "argv", ["convert", "--help"])
+    with pytest.raises(SystemExit):
+        runpy.run_module("convert", run_name="__main__")
+    assert "Usage: da3jax convert [OPTIONS] " in capsys.readouterr().out
 
 
 def test_an_unknown_command_is_refused_with_the_closest():

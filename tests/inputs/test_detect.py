@@ -41,7 +41,7 @@ def test_a_file_is_what_it_ends_in(tmp_path, name, expected):
 
 def test_endings_of_images_can_be_chosen(tmp_path):
     (tmp_path / "a.jp2").touch()
-    assert kind(tmp_path / "a.jp2", [".JP2"]) == "image"
+    assert kind(tmp_path / "a.jp2", ["png", " .JP2"]) == "image"
 
 
 @pytest.mark.parametrize("name", ["a.txt", "a", "png"])

@@ -73,6 +73,7 @@ def test_what_fails_in_one_is_told_to_the_others_whatever_it_says(monkeypatch, e
         raise error
 
     monkeypatch.setattr(jax, "process_count", lambda: 2)
+    monkeypatch.setattr(processes, "meet", lambda: None)
     monkeypatch.setattr(processes, "gathered", gathered)
     with pytest.raises(type(error)) as caught:
         processes.all_or_none(fail)

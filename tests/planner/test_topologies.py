@@ -5,7 +5,7 @@ import math
 import pytest
 
 from da3jax.planner import topologies as known
-from da3jax.planner.topologies import FOLDER, find_topology, machine_memory
+from da3jax.planner.topologies import FOLDER, find_topology, limits_of_groups, machine_memory
 
 GIB = 2**30
 
@@ -47,6 +47,26 @@ def test_a_cpu_has_the_memory_of_this_machine():
     target = find_topology("cpu").target
     assert target.memory() == machine_memory() > GIB
     assert target.usable() == machine_memory() - GIB
+
+
+@pytest.mark.parametrize(
+    ("line", "files"),
+    [
+        ("0::/slurm/job 1/step", {"slurm/memory.max": "max\n", "slurm/job 1/memory.max": "4000\n", "memory.max": "9000\n"}),
+        (
+            "7:cpuset,memory:/job\n3:cpu:/other",
+            {"memory/memory.limit_in_bytes": "9000", "memory/job/memory.limit_in_bytes": "4000", "memory/other/memory.limit_in_bytes": "1"},
+        ),
+    ],
+    ids=["v2", "v1"],
+)
+def test_limits_of_all_groups_that_a_process_is_in_count(tmp_path, line, files):
+    (tmp_path / "cgroup").write_text(line + "\n")
+    for name, text in files.items():
+        (tmp_path / "mounted" / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / "mounted" / name).write_text(text)
+    assert limits_of_groups(tmp_path / "cgroup", tmp_path / "mounted") == [4000, 9000]
+    assert limits_of_groups(tmp_path / "none", tmp_path / "mounted") == []
 
 
 def test_numbers_of_devices_are_powers_of_two():  # so that buckets of views divide among them

@@ -151,6 +151,13 @@ def test_a_backbone_that_does_not_fit_names_both(source, changes, sentence):
         starting_params(config, GOLDEN / source, KEY)
 
 
+@pytest.mark.parametrize("content", ["null", "5", '["model_type"]', "[" * 100_000])
+def test_what_is_no_configuration_is_none_of_transformers(tmp_path, content):
+    (tmp_path / "config.json").write_text(content)
+    with pytest.raises(ValueError, match=r"config\.json is not (the config\.json of a DA3 network|JSON): "):
+        starting_params(ANYVIEW, tmp_path, KEY)
+
+
 def test_a_narrower_head_saves_in_the_released_layout_and_opens_again(tmp_path):
     config = narrowed()
     params, _ = starting_params(config, GOLDEN / "anyview", KEY)

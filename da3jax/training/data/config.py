@@ -144,5 +144,5 @@ class DataConfig:
 
     @property
     def labelled(self) -> bool:
-        """Whether all sources have depth and cameras."""
-        return all(isinstance(source, ProceduralConfig) or source.labelled for source in self.sources)
+        """Whether all sources that batches come from have depth and cameras."""
+        return all(isinstance(source, ProceduralConfig) or source.labelled or not source.weight for source in self.sources)

@@ -138,7 +138,7 @@ class _Load:
         self._config, self._seed = config, seed
         self._plan = Plan(config, seed, multiple_of)
         self._process_index, self._process_count = process_index, process_count
-        self._scenes = [list_scenes(source) if isinstance(source, FolderConfig) else None for source in config.sources]
+        self._scenes = [list_scenes(source) if isinstance(source, FolderConfig) and source.weight else None for source in config.sources]
 
     def __call__(self, index: int) -> dict[str, Any]:
         plan = self._plan[index]

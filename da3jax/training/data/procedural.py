@@ -14,7 +14,7 @@ import numpy as np
 from da3jax.geometry import compose_rigid, invert_rigid
 from da3jax.training.data.batch import Batch, PlannedBatch
 from da3jax.training.losses.targets import Targets
-from da3jax.training.scenes import CameraRanges, Cameras, Scene, render, sample_scene_and_cameras
+from da3jax.training.scenes import CameraRanges, Cameras, Scene, host_device, render, sample_scene_and_cameras
 
 _compiling, _compiled = threading.Lock(), set()
 """JAX does not wait for a program that another thread compiles, but compiles it again."""
@@ -58,7 +58,6 @@ def draw(batch: Batch | PlannedBatch) -> Batch | Drawn:
     config = batch.config
     program = len(batch.seeds), batch.views, batch.height, batch.width, config
     with contextlib.nullcontext() if program in _compiled else _compiling:
-        # Thousands of operations on single numbers, which XLA:GPU takes many minutes to compile.
         seeds = jax.device_put(batch.seeds, host_device())
         drawn = jax.device_get(_draw(seeds, batch.views, batch.height, batch.width, config.ranges, config.in_order))
         _compiled.add(program)
@@ -71,14 +70,6 @@ def place(drawn: Batch | Drawn, sharding: jax.sharding.Sharding | None = None) -
         return jax.tree.map(lambda x: _put(x, sharding), drawn)
     scene, cameras = jax.tree.map(lambda x: _put(x, sharding), (drawn.scene, drawn.cameras))
     return _render(scene, cameras, drawn.height, drawn.width, drawn.samples)
-
-
-def host_device() -> jax.Device:
-    """A CPU of this process; where JAX_PLATFORMS leaves it out, the default device."""
-    try:
-        return jax.local_devices(backend="cpu")[0]
-    except RuntimeError:
-        return jax.local_devices()[0]
 
 
 def _put(array: np.ndarray, sharding: jax.sharding.Sharding | None) -> jax.Array:

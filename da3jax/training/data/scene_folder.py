@@ -152,10 +152,12 @@ def read_views(scene: SceneFolder, chosen: list[int], depth_scale: float) -> lis
                 f"intrinsics of {scene.images[index].name} have their principal point at ({x:g}, {y:g}), outside of the image, which is "
                 f"{_by(size)} (H × W) and cropped around it; they are in pixels of that very image, not of another size of it"
             )
+        with np.errstate(over="ignore"):  # beyond float32 it is infinite
+            depth = depth.astype(np.float32)
         known = np.isfinite(depth) & (depth > 0)
         if not known.any() and not np.all(sky > 0.5):
             raise ValueError(f"{name} has no valid value: all are zero, negative, NaN or infinite")
-        depth = np.where(known, depth, 0).astype(np.float32)
+        depth = np.where(known, depth, 0)
         views.append(View(image, depth, sky, scene.extrinsics[index], scene.intrinsics[index]))
     return views
 

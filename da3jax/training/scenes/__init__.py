@@ -7,12 +7,14 @@
 
 All are pure functions of one scene, deterministic by key, to be mapped over scenes with `vmap`; `sample_views` is the three in one,
 `sample_scene_and_cameras` the first two.
-`write_scene` makes files of it.
+`write_scene` makes files of it. XLA takes many minutes to compile the drawing for a GPU: there it belongs into
+`jax.default_device(host_device())`, and rendering need not.
 """
 
 from da3jax.training.scenes.cameras import Cameras, sample_cameras
 from da3jax.training.scenes.cast import Hits, cast
 from da3jax.training.scenes.files import write_scene
+from da3jax.training.scenes.host import host_device
 from da3jax.training.scenes.layout import sample_scene
 from da3jax.training.scenes.paths import PATHS, CameraRanges
 from da3jax.training.scenes.render import RenderedViews, render, sample_scene_and_cameras, sample_views
@@ -26,6 +28,7 @@ __all__ = [
     "RenderedViews",
     "Scene",
     "cast",
+    "host_device",
     "render",
     "sample_cameras",
     "sample_scene",

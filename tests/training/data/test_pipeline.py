@@ -136,6 +136,13 @@ def test_an_empty_folder_is_refused_when_it_is_opened(tmp_path):
         Batches(DataConfig((FolderConfig(str(tmp_path)),)), seed=0)
 
 
+def test_a_source_of_weight_0_is_not_looked_at():
+    config = DataConfig((ProceduralConfig(), FolderConfig("nowhere", weight=0, labelled=False)))
+    assert config.labelled
+    with Batches(config, seed=0):
+        pass
+
+
 @pytest.mark.parametrize(
     ("options", "message"),
     [
