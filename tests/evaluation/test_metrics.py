@@ -207,3 +207,9 @@ def test_it_is_the_official_area(official, noise):
     expected = official.compute_pose(torch.from_numpy(predicted), torch.from_numpy(truth))
     found = pose_auc(pose_errors(predicted, truth))
     assert found == pytest.approx({k: 100 * expected[f"auc{k:02}"] for k in (3, 5, 15, 30)}, abs=1e-9)
+
+
+def test_what_is_no_rotation_and_half_a_turn_off_is_wrong_and_not_unknown():
+    truth = np.stack([pose(np.eye(3), (0, 0, 0))] * 2)
+    predicted = np.stack([truth[0], pose(1.5 * turn(180), (0, 0, 0))])
+    np.testing.assert_allclose(pose_errors(predicted, truth), [180])

@@ -312,3 +312,17 @@ def test_without_ransac_it_is_the_official_alignment(views):
     np.testing.assert_allclose(found.similarity.scale, s, rtol=1e-4)
     np.testing.assert_allclose(found.similarity.rotation, r, atol=1e-4)
     np.testing.assert_allclose(found.similarity.translation, t, atol=1e-4)
+
+
+def test_of_centres_that_are_a_line_but_for_a_hundredth_the_cameras_rotations_count():
+    rng = np.random.default_rng(0)
+    centers = LINE[:9] + np.float32(0.01 * rng.standard_normal((9, 3)))
+    prediction = poses(centers)
+    reference = np.array(TRUE.apply_to_cameras(prediction))
+    centres = moved(LINE[:9]) + np.float32(0.01 * rng.standard_normal((9, 3)))
+    reference[:, :, 3:] = -reference[:, :, :3] @ centres[..., None]
+    found = align_poses(prediction, reference)
+    by_centres = umeyama(centers, centres).similarity.rotation
+    assert float(rotation_angle(by_centres, TURN)) > 0.1
+    assert found.rotation_determined
+    np.testing.assert_allclose(found.similarity.rotation, TURN, atol=1e-4)

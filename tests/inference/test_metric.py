@@ -12,6 +12,7 @@ from PIL import Image
 
 import da3jax
 from da3jax.geometry import Alignment, Similarity, project, rays_from_cameras, unproject
+from da3jax.inference.metric import _on_plane
 from da3jax.types import LazyImage, Prediction
 from tests.markers import draw_marker
 
@@ -343,3 +344,42 @@ def test_what_gives_no_scale_is_refused_with_a_sentence(fields, arguments, messa
 def test_distances_need_cameras():
     with pytest.raises(ValueError, match="camera_distances needs cameras, but the prediction's extrinsics is None"):
         da3jax.to_metres(lone(predicted()), camera_distances={(0, 1): 1.0})
+
+
+def test_a_known_pixel_is_that_in_which_its_centre_lies():
+    depth = np.random.default_rng(0).uniform(1, 5, (1, 112, 140)).astype(np.float32)
+    prediction = Prediction(depth=depth)
+    for known in (3 * depth[:, 1::2, 1::2], 3 * depth[:, 2:112:4, 2::4]):
+        found = da3jax.to_metres(prediction, depth=known)
+        assert float(found.scale_factor) == pytest.approx(3, rel=1e-6)
+        assert float(found.scale_residual) < 1e-5
+
+
+def test_depth_at_a_markers_edge_may_be_that_of_what_is_behind():
+    pytest.importorskip("cv2")
+    prediction = predicted()
+    corners = np.asarray(project(marker_corners(), EXTRINSICS[0], INTRINSICS[0])[0])
+    middle = corners.mean(axis=0)
+    rows, columns = np.mgrid[:HEIGHT, :WIDTH] + 0.5
+    inner = middle + 0.92 * (corners - middle)
+    sides, ways = np.roll(inner, -1, axis=0) - inner, np.stack([columns, rows], axis=-1)[..., None, :] - inner
+    inside = (sides[:, 0] * ways[..., 1] - sides[:, 1] * ways[..., 0] > 0).all(axis=-1)
+    depth = np.where(inside, prediction.depth, 2 * prediction.depth)
+    found = da3jax.to_metres(lone(predicted(depth=depth)), aruco_size=SIZE, images=photographs(3)[0])
+    assert float(found.scale_factor) == pytest.approx(SCALE, rel=1e-3)
+
+
+def test_cameras_that_lie_apart_by_rounding_alone_give_no_scale():
+    extrinsics = np.float32(EXTRINSICS[[0, 0, 1]])
+    extrinsics[1, 0, 3] += np.float32(3e-7)
+    said = "camera_distances of views 0 and 1 gives no scale: the prediction has them 3e-07 apart, which may be"
+    with pytest.raises(ValueError, match=said):
+        da3jax.to_metres(predicted(extrinsics=extrinsics), camera_distances={(0, 1): 1.0})
+
+
+def test_a_plane_that_a_corner_lies_beyond_the_horizon_of_gives_no_corners():
+    depth = np.broadcast_to(1 / (0.5 - 0.01 * (np.arange(40) + 0.5)), (40, 40))
+    intrinsics = np.array([[40.0, 0, 20], [0, 40, 20], [0, 0, 1]])
+    for right, found in ((45, True), (90, False)):
+        quad = np.array([[10.0, 10], [right, 10], [right, 30], [10, 30]])
+        assert (_on_plane(quad, depth, depth > 0, intrinsics) is not None) == found

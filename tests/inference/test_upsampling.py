@@ -77,6 +77,7 @@ def test_what_the_network_blurs_is_sharp_again():
     wrong = {method: (np.abs(depth / expected - 1) > 0.2).mean() for method, depth in results.items()}
     assert wrong["edge_aware"] < 0.25 * wrong["bilinear"]
     assert wrong["edge_aware"] < 0.25 * wrong["nearest"]
+    assert wrong["edge_aware"] < 0.001
 
 
 def test_without_colours_no_pixel_hangs_between_two_walls():
@@ -167,3 +168,48 @@ def test_the_smallest_views_have_a_larger_size_too(method, size):
     np.testing.assert_array_equal(depth, np.full(larger, 4))
     np.testing.assert_array_equal(conf, np.full(larger, 2))
     assert sky is None
+
+
+def test_where_no_colour_is_like_the_pictures_nearness_alone_decides():
+    small, _, _ = two_walls(*centres(SMALL))
+    guide, picture = np.zeros((*SMALL, 3), np.uint8), np.full((*LARGE, 3), 255, np.uint8)
+    expected, _, _ = upsample(small, None, None, None, None, TO_SMALL, LARGE)
+    depth, _, _ = upsample(small, None, None, guide, picture, TO_SMALL, LARGE)
+    np.testing.assert_allclose(depth, expected, rtol=1e-5)
+
+
+def test_colours_that_differ_by_less_than_noise_hardly_move_an_edge():
+    small, _, right = two_walls(*centres(SMALL))
+    guide = np.repeat(np.where(right, 106, 100)[..., None], 3, axis=-1).astype(np.uint8)  # 10 apart, half of `LIKE`
+    picture = np.full((*LARGE, 3), 106, np.uint8)
+    depth, _, _ = upsample(small, None, None, guide, picture, TO_SMALL, LARGE)
+    without, _, _ = upsample(small, None, None, None, None, TO_SMALL, LARGE)
+    moved = (depth != without).mean()
+    assert 0 < moved < 0.02
+
+
+def test_sky_without_a_depth_is_not_of_the_surface_beside_it():
+    sky = centres(SMALL)[0] > 15
+    depth, _, in_sky = upsample(np.where(sky, np.float32(0), np.float32(1)), None, sky, None, None, TO_SMALL, LARGE)
+    np.testing.assert_array_equal(depth, np.where(in_sky, 0, 1))
+    assert 0 < in_sky.mean() < 1
+
+
+@pytest.mark.parametrize("axis", [0, 1])
+def test_beyond_the_last_centres_depth_goes_on_to_twice_or_half_at_most(axis):
+    inverse = np.ones((9, 9), np.float32)
+    inverse[:, 0], inverse[:, -1] = 0.1, 0.55
+    inverse = inverse if axis else inverse.T
+    depth, _, _ = upsample(1 / inverse, None, None, None, None, np.diag([1 / 8, 1 / 8, 1]), (72, 72), "bilinear")
+    depth = depth if axis else depth.T
+    assert (depth > 0).all()
+    # the outermost places are 7 / 16 of a pixel beyond the last centres
+    np.testing.assert_allclose(depth[:, 0], 1 / (0.1 - 7 / 16 * 0.05), rtol=1e-5)
+    np.testing.assert_allclose(depth[:, -1], 1 / (0.55 - 7 / 16 * 0.275), rtol=1e-5)
+
+
+@pytest.mark.parametrize("method", ["edge_aware", "bilinear"])
+def test_a_bend_at_the_border_is_no_edge(method):
+    inverse = np.tile(np.float32([0.5, 0.51, 0.53, 0.56, 0.6, 0.65, 0.7, 0.75, 0.8]), (9, 1))
+    depth, _, _ = upsample(1 / inverse, None, None, None, None, np.diag([1 / 8, 1 / 8, 1]), (72, 72), method)
+    np.testing.assert_allclose(depth[:, 0], 1 / (0.5 - 7 / 16 * 0.01), rtol=1e-5)  # 7 / 16 of a pixel beyond the last centres

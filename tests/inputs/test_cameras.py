@@ -193,3 +193,19 @@ def test_intrinsics_that_are_none_are_refused_naming_the_view(matrix, message):
 def test_intrinsics_of_a_wrong_count_are_refused():
     with pytest.raises(ValueError, match=r"intrinsics have 3 entries for 2 images; their shape is \(2, 3, 3\), with None in a list"):
         check_intrinsics(_K, _NAMES)
+
+
+def test_what_is_neither_rigid_nor_nearly_a_scaled_rotation_is_not_called_scaled():
+    with pytest.raises(ValueError, match=r"are not rigid: R Rᵀ of their rotation part R is up to 5\.5 off the identity"):
+        check_extrinsics([np.diag([2.5, 2.5, 2.55, 1])], ["a"])
+
+
+def test_the_rounding_of_a_zero_is_a_share_of_the_focal_length():
+    check_intrinsics([_at(_at(_K, (1, 1), 51_000), (1, 0), 0.5)], ["a"])
+    with pytest.raises(ValueError, match=r"are 0.6 at \[1, 0\], which should be 0"):
+        check_intrinsics([_at(_at(_K, (1, 1), 51_000), (1, 0), 0.6)], ["a"])
+
+
+def test_pixels_of_a_tiny_image_are_not_taken_for_normalised():
+    check_intrinsics([_at(_at(np.eye(3), (0, 0), 4), (1, 1), 30)], ["a"])
+    check_intrinsics([_at(_at(np.eye(3), (0, 2), -2), (1, 2), 0.5)], ["a"])

@@ -438,3 +438,18 @@ def test_photographs_equal_the_official_processor(official, method):
     images = da3jax.inputs.list_images(folder)
     different, total = _compare(official, images, np.stack([_K] * len(images)), 504, method)
     print(f"{method}: {different} of {total} values differ by one grey level")
+
+
+def test_a_long_side_of_the_most_there_may_be_is_taken_and_it_is_the_one_in_whole_patches():
+    image, options = np.zeros((30, 299), np.uint8), {"process_res": 28}
+    for method, side in (("lower_bound_resize", 280), ("lower_bound_crop", 266)):  # 28 × 279 before
+        options = {"process_res": 28, "process_res_method": method}
+        assert preprocess(image, max_long_side=side, **options).images.shape[2:4] == (28, side)
+        with pytest.raises(ValueError, match=rf"image 0 would be 28 × {side} \(H × W\) by {method} at process_res 28; its longer side"):
+            preprocess(image, max_long_side=side - 1, **options)
+
+
+def test_fast_decode_leaves_twice_the_size_in_whole_patches_too(tmp_path):
+    Image.fromarray(_noise(0, 100, 168)).save(tmp_path / "a.jpg")  # 25 × 42, then 28 × 42: half of 100 is not twice 28
+    whole, fast = (preprocess(tmp_path / "a.jpg", process_res=42, fast_decode=fast) for fast in (False, True))
+    np.testing.assert_array_equal(fast.images, whole.images)

@@ -234,11 +234,23 @@ def damage(folder, change):
         data[name_ends + 1 : name_ends + 9] = struct.pack("<Q", 2**63)
     elif change == "few too many observations":
         data[name_ends + 1 : name_ends + 9] = struct.pack("<Q", 2**40)
+    elif change == "longer":
+        data += bytes(5)
+    elif change == "camera of another view":
+        data[68:72] = struct.pack("<I", 2)
+    elif change == "a point twice":  # an observation is 16 bytes of place and 8 of point
+        data[name_ends + 49 : name_ends + 57] = data[name_ends + 25 : name_ends + 33]
     elif change == "name":
         data = data[:name_ends] + b"x" * (len(data) - name_ends)
     else:
         data[:8] = struct.pack("<Q", 2**64 - 1)
     path.write_bytes(data)
+
+
+DAMAGES = (
+    *("cut", "longer", "observations", "few too many observations", "a point twice", "camera of another view"),
+    *("name", "cameras", "images", "points"),
+)
 
 
 @pytest.mark.parametrize("change", ["lens", "unmatched", "unordered", "known cameras", "points without tracks", "text"])
@@ -248,7 +260,7 @@ def test_a_model_of_other_origin_is_not_written_over(scene, tmp_path, change):
     refused(scene, tmp_path, lambda folder: foreign(folder, change))
 
 
-@pytest.mark.parametrize("change", ["cut", "observations", "few too many observations", "name", "cameras", "images", "points"])
+@pytest.mark.parametrize("change", DAMAGES)
 def test_a_damaged_model_is_not_written_over(scene, tmp_path, change):
     export(scene.prediction, "colmap", tmp_path)
     refused(scene, tmp_path, lambda folder: damage(folder, change))

@@ -147,3 +147,19 @@ def test_patterns_that_are_found_nowhere_are_refused():
         split(PARAMS, ("encoder",))
     with pytest.raises(ValueError, match="leaves no parameter to train"):
         split(PARAMS, ("",))
+
+
+def test_adam_has_the_decays_and_the_epsilon_of_the_configuration():
+    optimizer = make_optimizer(OptimizerConfig(**PLAIN | {"algorithm": "adamw", "b1": 0.5, "b2": 0.75, "epsilon": 0.1}), PARAMS)
+    state, first, second = optimizer.init(PARAMS), 0.0, 0.0
+    for step, gradient in enumerate((1.0, -3.0, 2.0), 1):
+        found, state = jax.jit(optimizer.update)(jax.tree.map(lambda x, g=gradient: g * x, ones()), state, PARAMS)
+        first, second = 0.5 * first + 0.5 * gradient, 0.75 * second + 0.25 * gradient**2
+        expected = -(first / (1 - 0.5**step)) / (np.sqrt(second / (1 - 0.75**step)) + 0.1)
+        np.testing.assert_allclose(found["head"]["fc"]["bias"], expected, rtol=1e-5)
+
+
+def test_a_groups_rate_is_that_of_its_decay_too():
+    config = OptimizerConfig(**PLAIN | {"weight_decay": 0.5}, groups=(ParameterGroup("^head/", 0.1),))
+    found = updates(config, jax.tree.map(jnp.zeros_like, PARAMS))
+    np.testing.assert_allclose(found["head"]["fc"]["kernel"], -0.1 * 0.1 * 0.5 * 3, rtol=1e-6)

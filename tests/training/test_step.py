@@ -7,14 +7,17 @@ import numpy as np
 import pytest
 from jax.sharding import PartitionSpec
 
+from da3jax.config import load_config
+from da3jax.geometry import normalize_poses
 from da3jax.parallel import make_mesh
 from da3jax.training.data import AugmentConfig
-from da3jax.training.losses import LossConfig, LossWeights
-from da3jax.training.optimizer import split
-from da3jax.training.step import make_loss
+from da3jax.training.losses import LossConfig, LossWeights, Targets
+from da3jax.training.optimizer import OptimizerConfig, make_optimizer, split
+from da3jax.training.state import init_state, state_shardings
+from da3jax.training.step import _conditioning, make_loss, make_train_step
 from da3jax.types import NetworkOutput
 from tests.models.tiny import SINGLE_VIEW
-from tests.training.tiny import params_of
+from tests.training.tiny import MODEL, params_of
 from tests.training.tiny import run as config_of
 
 SGD = {"algorithm": "sgd", "learning_rate": 0.02, "warmup_steps": 0, "weight_decay": 0.0}
@@ -234,3 +237,63 @@ def test_patches_learn_where_to_look(of_the_backbone):
     found = [step["attention"] for step in of_the_backbone]
     assert found[0] > 0.9 * np.log(14)  # two views of a special token and six patches
     assert found[-1] < 0.9 * found[0]
+
+
+def known_cameras():
+    rng = np.random.default_rng(0)
+    rotation = np.linalg.qr(rng.standard_normal((2, 3, 3, 3)))[0]
+    rotation *= np.linalg.det(rotation)[..., None, None]
+    extrinsics = np.concatenate([rotation, 5 * rng.standard_normal((2, 3, 3, 1))], axis=-1).astype(np.float32)
+    intrinsics = np.tile(np.float32([[20, 0, 13], [0, 18, 8], [0, 0, 1]]), (2, 3, 1, 1))
+    depth = np.ones((2, 3, 14, 28), np.float32)
+    return Targets(depth, depth > 0, extrinsics, intrinsics)
+
+
+def test_poses_are_given_as_inference_gives_them():
+    given = known_cameras()
+    (extrinsics, intrinsics), conditioned = _conditioning(load_config(MODEL), LossConfig(pose_probability=1), given, jax.random.key(0))
+    np.testing.assert_allclose(extrinsics, normalize_poses(given.extrinsics), atol=1e-5)
+    np.testing.assert_array_equal(intrinsics, given.intrinsics)
+    assert np.asarray(conditioned).all()
+
+
+@pytest.mark.parametrize("field", ["extrinsics", "intrinsics"])
+def test_a_scene_with_a_camera_that_is_not_known_is_not_conditioned(field):
+    given = known_cameras()
+    getattr(given, field)[1, 2] = np.nan
+    cameras, conditioned = _conditioning(load_config(MODEL), LossConfig(pose_probability=1), given, jax.random.key(0))
+    np.testing.assert_array_equal(conditioned, [True, False])
+    assert all(np.isfinite(x).all() for x in cameras)
+
+
+def steps_of(loss, **fields):
+    """The state and the step of four numbers that learn from any loss, on one device."""
+    config = OptimizerConfig(algorithm="sgd", weight_decay=0.0, warmup_steps=0, clip_norm=None, **fields)
+    params = {"fc": {"kernel": jnp.ones((2, 2))}}
+    optimizer, mesh = make_optimizer(config, params), make_mesh(1, 1, devices=jax.devices()[:1])
+    step = make_train_step(loss, optimizer, config, steps=4, mesh=mesh, shardings=state_shardings(params, optimizer, config, mesh))
+    return init_state(params, optimizer, config), step
+
+
+def test_gradients_of_the_parts_of_a_batch_are_averaged():
+    def loss(params, batch, key, step, teacher):
+        total = jnp.mean(batch) * params["fc"]["kernel"].sum()
+        return total, {"total": total, "batch_max": jnp.max(batch)}
+
+    for parts in (1, 2, 4):
+        state, step = steps_of(loss, accumulate=parts)
+        _, metrics = step(state, jnp.array([1.0, 2, 3, 10]), jax.random.key(0))
+        assert (float(metrics["total"]), float(metrics["gradient_norm"]), float(metrics["batch_max"])) == (16, 8, 10)
+
+
+def test_each_step_draws_anew():
+    def loss(params, batch, key, step, teacher):
+        total = jax.random.uniform(key) * params["fc"]["kernel"].sum()
+        return total, {"total": total, "drawn": jax.random.uniform(key)}
+
+    state, step = steps_of(loss)
+    drawn = []
+    for _ in range(2):
+        state, metrics = step(state, jnp.ones(1), jax.random.key(0))
+        drawn.append(float(metrics["drawn"]))
+    assert drawn[0] != drawn[1]

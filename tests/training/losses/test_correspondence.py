@@ -41,9 +41,10 @@ def test_a_shift_of_a_patch_is_a_shift_of_a_patch():
     np.testing.assert_allclose(np.sum(patches, axis=(-2, -1)), seen, atol=1e-5)
 
 
-def test_what_is_hidden_or_unknown_is_not_to_be_found():
+@pytest.mark.parametrize("nearer", [1, 1.85])
+def test_what_is_hidden_or_unknown_is_not_to_be_found(nearer):
     depth, extrinsics, intrinsics = wall(views=3)
-    depth[0, 1, :, 14:28] = 1  # something before the second camera, where the first one's patches 2 and the third one's 0 are
+    depth[0, 1, :, 14:28] = nearer  # something before the second camera, where the first one's patches 2 and the third one's 0 are
     mask = depth > 0
     mask[0, 2, :14] = False
     _, seen = find_patches(truth(depth, extrinsics, intrinsics, mask))
@@ -87,3 +88,10 @@ def test_where_nothing_is_to_be_found_there_is_no_loss_and_no_gradient():
 def test_features_of_other_patches_are_refused():
     with pytest.raises(ValueError, match=r"features have shape \(1, 2, 4, 2, 5\); for these targets it is \(1, 2, 2, 4\) and channels"):
         correspondence_loss(jnp.zeros((1, 2, 4, 2, 5)), truth(*wall()))
+
+
+def test_what_lies_behind_a_camera_is_not_seen_by_it():
+    depth, extrinsics, intrinsics = wall(shift=1e-3)
+    extrinsics[0, 1] = [[1, 0, 0, 0], [0, 1, 0, 0], [0, 0, 1, -4]]  # the second camera stands two units beyond the wall
+    _, seen = find_patches(truth(depth, extrinsics, intrinsics))
+    assert not seen[0, 0, 1].any()

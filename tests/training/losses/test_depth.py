@@ -111,3 +111,10 @@ def test_what_is_not_in_the_mask_does_not_leak(assert_nothing_leaks, loss):
 @pytest.mark.parametrize("loss", LOSSES)
 def test_a_perfect_prediction_gives_zero(loss):
     assert float(LOSSES[loss](TRUE, TRUE, MASK)) == 0
+
+
+def test_a_negative_prediction_does_not_move_the_scale_of_the_others():
+    depth, target = np.float32([[2, 2, 2, -9]]), np.ones((1, 4), np.float32)
+    mask = np.ones((1, 4), bool)
+    # the scale is 1/2 whatever the last one is
+    assert float(relative_depth_loss(depth, target, mask)) == pytest.approx((9 / 2 + 1) / 4)

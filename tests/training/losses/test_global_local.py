@@ -117,3 +117,35 @@ def test_what_is_not_in_the_mask_does_not_leak(assert_nothing_leaks):
 def test_an_alignment_found_before_is_used():
     alignment = align(DEPTH, TRUE, MASK, samples=64)
     assert loss(DEPTH, TRUE, MASK, alignment=alignment) == loss(DEPTH, TRUE, MASK)
+
+
+@pytest.mark.parametrize(("contrast", "counts"), [(1 / 4, True), (4, True), (1 / 30, False), (30, False)])
+def test_windows_whose_scale_is_ten_times_that_of_the_view_do_not_count(contrast, counts):
+    rng = np.random.default_rng(1)
+    true = rng.uniform(1, 1.5, (1, 32, 32)).astype(np.float32)
+    depth = true.copy()
+    window = true[:, :4, 4:8] + rng.uniform(-0.02, 0.02, (1, 4, 4)).astype(np.float32)
+    depth[:, :4, 4:8] = 1.25 + contrast * (window - 1.25)
+    everywhere, options = np.ones(true.shape, bool), {"samples": 1024, "least_pixels": 4}
+    parts = [float(quick(depth, true, everywhere, INTRINSICS[:1], levels=levels, **options)) for levels in ((), (8,))]
+    if counts:
+        assert parts[1] > parts[0] + 1e-4
+    else:
+        assert parts[1] == pytest.approx(parts[0], rel=1e-5)
+
+
+@pytest.mark.parametrize(("beyond", "counts"), [(0.35, True), (0.5, False)])
+def test_a_windows_surface_reaches_half_its_diagonal_at_its_depth(beyond, counts):
+    target = np.ones((1, 8, 16), np.float32)  # windows of 4 × 8 pixels, at depth 1 of 0.1 × 0.4, half of whose diagonal is 0.206
+    target += np.float32(0.01) * np.random.default_rng(1).uniform(-1, 1, target.shape).astype(np.float32)
+    target *= 2  # and here twice that
+    target[:, 1, 1] = 2 + beyond
+    depth = target.copy()
+    depth[:, 1, 1] += 0.3
+    narrow, everywhere = np.float32([[[20, 0, 8], [0, 40, 4], [0, 0, 1]]]), np.ones((1, 8, 16), bool)
+    parts = [float(quick(depth, target, everywhere, narrow, levels=levels, samples=128, least_pixels=4)) for levels in ((), (2,))]
+    assert parts[0] > 1e-4
+    if counts:
+        assert parts[1] > 1.5 * parts[0]
+    else:
+        assert parts[1] == pytest.approx(parts[0], rel=1e-4)

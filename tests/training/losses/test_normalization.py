@@ -105,9 +105,10 @@ def test_a_single_view_needs_no_extrinsics():
     assert np.asarray(found.camera_mask).all()
 
 
-def test_intrinsics_without_a_focal_length_are_no_camera():
+@pytest.mark.parametrize("axis", [0, 1])
+def test_intrinsics_without_a_focal_length_are_no_camera(axis):
     intrinsics = INTRINSICS.copy()
-    intrinsics[1, 1, 0, 0] = 0
+    intrinsics[1, 1, axis, axis] = 0
     found = normalize(DEPTH, EXTRINSICS, intrinsics, MASK)
     np.testing.assert_array_equal(found.camera_mask, [[True, True, True], [True, False, True]])
     assert all(np.isfinite(x).all() for x in jax.tree.leaves(found))

@@ -152,3 +152,42 @@ def test_poses_are_given_with_probability_a_fifth_by_key():
     one = jax.jit(functools.partial(draw_pose_conditioning, config=LossConfig(pose_probability=1)))(KEY)
     assert one.shape == ()
     assert bool(one)
+
+
+def test_depth_counts_where_nobody_knows_whether_it_is_an_object():
+    objects = np.broadcast_to(np.where(np.arange(7) < 3, np.nan, 0).astype(np.float32), SHAPE)
+    found = dataclasses.replace(TARGETS, objects=objects).valid()
+    np.testing.assert_array_equal(found, SPARSE & np.isnan(objects))
+
+
+RELATIVE = {"weights": LossWeights(ray=0, point=0, camera=0), "units": "relative", "teacher_from": 0}
+
+
+def unlabelled(**fields):
+    mask = SPARSE.copy()
+    mask[0, 1] = False
+    return dataclasses.replace(TARGETS, mask=mask, **fields)
+
+
+def supervised(targets, config, **more):
+    return quick_jit(functools.partial(supervise, config=config))(targets, TEACHER, 0, KEY, **more)
+
+
+def test_a_view_of_which_nothing_is_known_has_no_ground_truth_to_keep():
+    found = supervised(unlabelled(), LossConfig(**RELATIVE, ground_truth_probability=1.0))
+    np.testing.assert_array_equal(found.depth[0, 1], TEACHER[0, 1])
+    assert np.asarray(found.mask[0, 1]).all()
+    np.testing.assert_array_equal(found.mask[1], SPARSE[1])
+
+
+def test_where_units_are_those_of_the_scene_a_view_of_which_nothing_is_known_is_taught_nothing():
+    found = supervised(unlabelled(), LossConfig(teacher_from=0))
+    assert not np.asarray(found.mask[0, 1]).any()
+
+
+def test_a_view_of_known_sky_alone_keeps_its_sky_and_is_not_taught_the_teacher_s_depth():
+    sky = np.zeros(SHAPE, np.float32)
+    sky[0, 1] = 1
+    found = supervised(unlabelled(sky=sky), LossConfig(**RELATIVE), sky=np.zeros(SHAPE, np.float32))
+    np.testing.assert_array_equal(found.sky, sky)
+    assert not np.asarray(found.valid()[0, 1]).any()

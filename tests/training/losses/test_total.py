@@ -218,3 +218,29 @@ def test_the_network_is_asked_for_what_the_terms_read():
     assert outputs_of(LOSSES["mono"].weights) == ("depth", "sky")
     assert outputs_of(LossWeights(depth=0, ray=0, point=0, gradient=0, camera=1)) == ("cameras",)
     assert outputs_of(LossWeights(depth=0, ray=0, point=0, gradient=0, camera=0, correspondence=1)) == ()
+
+
+@pytest.mark.parametrize("term", ["global_local", "normal"])
+def test_of_views_without_intrinsics_surfaces_do_not_count(term):
+    output = noisy(perfect())
+    unknown = INTRINSICS.copy()
+    unknown[0, 1] = np.nan
+    mask = MASK.copy()
+    mask[0, 1] = False
+    config = only(term, units="relative", align_samples=256, least_local_pixels=4)
+    found = run(output, config, dataclasses.replace(TARGETS, intrinsics=unknown))[1][term]
+    expected = run(output, config, dataclasses.replace(TARGETS, mask=mask))[1][term]
+    assert expected > 0
+    assert found == pytest.approx(expected, rel=1e-3)
+
+
+def test_a_view_to_which_no_scale_fits_does_not_count():
+    output = noisy(perfect())
+    flat = dataclasses.replace(output, depth=output.depth.at[0, 1].set(1.5))
+    mask = MASK.copy()
+    mask[0, 1] = False
+    config = only("gradient", units="relative", align_samples=256)
+    value, logged, _ = run(flat, config)
+    expected, without, _ = run(flat, config, dataclasses.replace(TARGETS, mask=mask))
+    assert value == pytest.approx(expected, rel=1e-2)  # the scale of a scene is that of its valid points
+    assert logged["valid_share"] == pytest.approx(without["valid_share"])
