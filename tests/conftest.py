@@ -21,7 +21,7 @@ signal.signal(signal.SIGINT, signal.default_int_handler)
 
 gc.set_threshold(50_000)  # programs that are traced stay: to look through them all again and again was a tenth of the time
 
-if "PYTEST_XDIST_WORKER" not in os.environ:  # workers share that of the process that started them
+if "JAX_COMPILATION_CACHE_DIR" not in os.environ:  # workers share that of the process that started them
     _cache = tempfile.TemporaryDirectory(prefix="da3jax-tests-")
     os.environ["JAX_COMPILATION_CACHE_DIR"] = _cache.name
 # Most programs run once, and compiling them is most of what the tests take.
