@@ -359,7 +359,7 @@ def counting(monkeypatch):
     """Steps that do nothing but count; what happens at one, and how is validated, can be set."""
     set_by = {"validate": None, "at_step": lambda step: None, "found": {"finite": True}}
 
-    def prepare(config, mesh, checkpoints, batches):
+    def prepare(config, mesh, checkpoints, batches, progress):
         state = jax.device_put(TrainState(jnp.int32(0), params_of_run(config.model), ()), NamedSharding(mesh, PartitionSpec()))
         like = jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=leaf.sharding), state)
         if (found := checkpoints.restore(like)) is not None:
