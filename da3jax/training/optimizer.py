@@ -55,7 +55,7 @@ class OptimizerConfig:
     """Times the learning rate, at the end of a cosine."""
     algorithm: Literal["adamw", "muon", "sgd"] = "adamw"
     """`muon`: steps of transformer blocks' matrices are made orthogonal, of the size of AdamW's (arXiv 2502.16982), all others AdamW's.
-    `sgd`: the gradient times the rate; of what follows, weight decay and clipping count."""
+    `sgd`: the gradient itself, for which `b1`, `b2` and `epsilon` mean nothing."""
     b1: float = 0.9
     b2: float = 0.95
     epsilon: float = 1e-8
