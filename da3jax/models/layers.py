@@ -30,7 +30,7 @@ truncated_normal = nn.initializers.truncated_normal(0.02)
 def parameter(module: nn.Module, name: str, init: nn.initializers.Initializer, shape: tuple[int, ...]) -> jax.Array:
     """A float32 parameter of `module`, drawn by `init` where it is not there yet.
 
-    `module.param` is the same, but traces `init` at each call to learn the shape: two fifths of the time that tracing the network takes.
+    `module.param` is the same, but traces `init` at each call to learn the shape: a third of the time that tracing the network took.
 
     Raises:
         ScopeParamShapeError: the parameter that is there has another shape.
