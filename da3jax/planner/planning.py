@@ -46,7 +46,8 @@ class Plan:
     flops: int
     """Of all devices together: products and convolutions, two for a multiplication and an addition. Views that fill up count."""
     max_views: int | None
-    """The largest number of views that fits; None where it was not looked for. 0: not even one."""
+    """The largest number of views that fits; None where it was not looked for. 0: not even one. Tried are those that fill nothing up, so
+    without `bucket_views` beyond eight a device multiples of eight, and the number that was asked for."""
 
     @property
     def fits(self) -> bool:

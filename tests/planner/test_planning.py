@@ -42,6 +42,13 @@ def test_the_largest_number_of_views_fits_and_the_next_does_not(three):
     assert (nothing.max_views, nothing.fits) == (0, False)
 
 
+@pytest.mark.integration
+def test_what_fits_is_no_more_than_the_largest_that_does():
+    eleven = tiny(11, bucket_views=False, search=False)
+    found = tiny(11, bucket_views=False, usable_bytes=eleven.peak_bytes_per_device)  # beyond eight, multiples of eight alone are tried
+    assert (found.fits, found.max_views) == (True, 11)
+
+
 def test_views_that_fill_up_count():
     five, six = (tiny(views, search=False) for views in (5, 6))
     assert five.flops == six.flops
