@@ -168,7 +168,7 @@ def _solve_officially(ray: jax.Array, conf: jax.Array, samples: jax.Array, key: 
 
 def _solve_scene(plane: np.ndarray, ray: jax.Array, conf: jax.Array, mode: str, inlier_angle: float) -> Solution:
     """Views (S, h, w, 6) of one scene, or of no matter what where they share nothing; points of the image plane (h, w, 3)."""
-    views, height, width, _ = ray.shape
+    height, width = ray.shape[1:3]
     maps = _prepared(ray, conf)
     strides = _strides(height, width, max(1, round((height * width / _COARSE_RAYS) ** 0.5)))
     points, directions, origins, weights = (_listed(x) for x in (plane, *maps))
@@ -183,7 +183,7 @@ def _solve_scene(plane: np.ndarray, ray: jax.Array, conf: jax.Array, mode: str, 
         start = start._replace(principal_point=jnp.zeros_like(start.principal_point))
     if mode == "shared":
         mean = jnp.sum(jnp.where(ok[:, None], start.principal_point, 0), axis=0) / jnp.maximum(ok.sum(), 1)
-        start = start._replace(principal_point=jnp.broadcast_to(mean, (views, 2)))
+        start = start._replace(principal_point=jnp.where(ok[:, None], mean[None], 0))
     refine = partial(refined, mode=mode, inlier_angle=inlier_angle, ok=ok)
     camera = refine(start, (coarse_points, *fixed_coarse), steps=_COARSE_STEPS)
     camera = refine(camera, (points, *fixed), steps=_FINE_STEPS)

@@ -52,6 +52,11 @@ def ray_maps(truth, height, width, *, noise=0.0, outliers=0.0, lengths=False, se
     return np.concatenate([directions, origins], axis=-1).astype(dtype)
 
 
+def camera_of(solution):
+    """In the order of `cameras`."""
+    return solution.rotation, solution.focal, solution.principal_point, solution.center
+
+
 def errors(solution, truth):
     """Largest of each over the two axes: rotation in degrees, focal relative, principal point in half sizes, centre."""
     rotations, focal, principal_points, centers = truth
@@ -82,10 +87,23 @@ def test_exact_rays_of_ten_thousand_cameras_give_them_back(lengths):
 def test_the_length_of_a_ray_does_not_count():
     truth = cameras(0, 8)
     rays = ray_maps(truth, 24, 32, noise=0.01)
-    factors = np.exp(np.random.default_rng(1).uniform(-3, 3, (*rays.shape[:-1], 1)))
+    factors = np.float64(10) ** np.random.default_rng(1).uniform(-30, 30, (*rays.shape[:-1], 1))
     scaled = np.concatenate([rays[..., :3] * factors, rays[..., 3:]], axis=-1).astype(np.float32)
     for one, other in zip(jax.tree.leaves(solve(rays)), jax.tree.leaves(solve(scaled)), strict=True):
         np.testing.assert_allclose(one, other, atol=2e-5, rtol=2e-5)
+
+
+def test_residual_and_inlier_share_are_of_the_rays_near_the_camera_by_their_confidence():
+    rays = ray_maps(cameras(11, 1), 24, 32, noise=0.03, outliers=0.3)
+    conf = np.random.default_rng(0).uniform(0.2, 2, rays.shape[:-1]).astype(np.float32)
+    solution = solve(rays, conf)
+    model, seen = ray_maps([np.asarray(x, float) for x in camera_of(solution)], 24, 32, dtype=float)[..., :3], rays[..., :3]
+    model, seen = (x / np.linalg.norm(x, axis=-1, keepdims=True) for x in (model, seen))
+    angles = np.linalg.norm(model - seen, axis=-1)
+    near = conf * (angles < 0.05)
+    assert 0.2 < near.sum() / conf.sum() < 0.6
+    assert float(solution.inlier_share[0]) == pytest.approx(near.sum() / conf.sum(), rel=1e-4)
+    assert float(solution.residual[0]) == pytest.approx(np.sqrt(np.sum(near * angles**2) / near.sum()), rel=1e-3)
 
 
 def test_half_of_the_rays_may_be_wrong():
@@ -182,6 +200,22 @@ def test_a_principal_point_known_to_be_centred_or_shared_helps():
     known = solve(ray_maps(centred, 24, 32, noise=0.03), principal_point="centred", inlier_angle=0.1)
     assert (np.asarray(known.principal_point) == 0).all()
     assert np.median(errors(known, centred)[0]) < 0.2
+
+
+def test_a_principal_point_is_shared_by_the_views_of_a_scene_that_have_a_camera():
+    one, other = (ray_maps(cameras(seed, 1, focal=(0.7, 2.0)), 8, 10, noise=0.01)[0] for seed in (5, 6))
+    none = np.zeros_like(one)
+    share = functools.partial(solve, principal_point="shared")
+    found = share(np.stack([[one, none, one], [other, other, other]]))
+    again = share(np.stack([[one, one, one], [other, none, other]]))
+    np.testing.assert_array_equal(found.result, [[OK, TOO_FEW_RAYS, OK], [OK, OK, OK]])
+    for scene, truth in enumerate((cameras(5, 1, focal=(0.7, 2.0)), cameras(6, 1, focal=(0.7, 2.0)))):
+        np.testing.assert_allclose(found.principal_point[scene, 0], truth[2][0], atol=0.03)
+        for leaf, leaf_again in zip(jax.tree.leaves(found), jax.tree.leaves(again), strict=True):
+            np.testing.assert_allclose(leaf[scene, ::2], leaf_again[scene, ::2], atol=2e-5, rtol=2e-5)
+    np.testing.assert_array_equal(found.rotation[0, 1], np.eye(3))
+    np.testing.assert_array_equal(found.focal[0, 1], [1, 1])
+    np.testing.assert_array_equal(found.principal_point[0, 1], [0, 0])
 
 
 def test_pixels_and_world_to_camera_are_those_that_made_the_rays():
@@ -283,11 +317,13 @@ def test_a_degenerate_map_says_so_and_leaves_its_neighbours_alone(name):
     assert errors(jax.tree.map(lambda x: x[1:], solution), truth)[0][0] < 0.01
 
 
-@pytest.mark.parametrize("size", [(1, 9), (9, 1), (1, 1), (2, 2)])
+@pytest.mark.parametrize("size", [(1, 9), (9, 1), (1, 1), (2, 2), (3, 3)])
 def test_tiny_maps_are_no_exception(size):
-    solution = solve(ray_maps(cameras(2, 1), *size))
+    truth = cameras(2, 1)
+    solution = solve(ray_maps(truth, *size))
     assert all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(solution))
-    assert (int(solution.result[0]) == OK) == (size == (2, 2))
+    assert (int(solution.result[0]) == OK) == (min(size) > 1)
+    assert min(size) == 1 or errors(solution, truth)[0][0] < 0.01
 
 
 def test_some_rays_that_are_no_numbers_do_not_count():
@@ -296,6 +332,17 @@ def test_some_rays_that_are_no_numbers_do_not_count():
     rays[:, ::3, ::4] = np.nan
     rays[:, 1::3, ::4, :3] = 0
     assert errors(solve(rays), truth)[0].max() < 0.01
+
+
+def test_rays_whose_origin_or_confidence_is_no_number_do_not_count():
+    truth = cameras(8, 1)
+    rays, conf = ray_maps(truth, 24, 32), np.ones((1, 24, 32), np.float32)
+    rays[:, ::3, ::4, 3:] = np.nan
+    conf[:, 1::3, ::4], conf[:, 2::3, ::4] = np.nan, np.inf
+    rays[:, 1:, ::4] = 1
+    rotation, *_, center = errors(solve(rays, conf), truth)
+    assert rotation[0] < 0.01
+    assert center[0] < 1e-5
 
 
 def test_any_leading_axes_vmap_and_pmap_are_the_same():
