@@ -50,7 +50,7 @@ def transform_points(transform: jax.Array, points: jax.Array) -> jax.Array:
 def rotation_defect(matrix: np.ndarray) -> np.ndarray:
     """How far matrices (..., 3, 3) are from rotations or reflections: the largest entry (...) of |R Rᵀ − I|, float64, in NumPy on the host.
 
-    NaN where a matrix is not finite.
+    Infinite or NaN where a matrix is not finite.
     """
     matrix = matrix.astype(np.float64)
     with np.errstate(invalid="ignore", over="ignore"):

@@ -77,7 +77,8 @@ def test_the_defect_of_a_rotation_is_that_of_its_products():
     rotation = transforms(2, 3)[..., :3, :3]
     assert rotation_defect(rotation).max() < 1e-14
     np.testing.assert_allclose(rotation_defect(1.05 * rotation), np.full((2, 3), 1.05**2 - 1))
-    np.testing.assert_array_equal(rotation_defect(np.full((3, 3), np.nan)), np.nan)
+    for off in (np.nan, np.inf):
+        assert not np.isfinite(rotation_defect(np.full((3, 3), 0.5) + np.diag([off, 0, 0])))
 
 
 def test_rounding_is_told_by_the_type_and_by_rotations_that_are_not_quite_ones():
