@@ -142,6 +142,14 @@ def test_one_place_determines_neither_scale_nor_rotation(source, target):
     np.testing.assert_allclose(found.similarity.translation, target.mean(0) - source.mean(0), atol=1e-5)
 
 
+def test_points_that_move_without_each_other_determine_neither_scale_nor_rotation():
+    source, target = np.float32([[1, 0, 0], [-1, 0, 0], [0, 0, 0], [0, 0, 0]]), np.float32([[0, 0, 0], [0, 0, 0], [0, 2, 0], [0, -2, 0]])
+    found = umeyama(source, target)
+    assert not found.scale_determined
+    assert not found.rotation_determined
+    np.testing.assert_allclose(found.similarity.matrix(), np.eye(3, 4), atol=1e-6)
+
+
 def test_no_points_at_all_give_the_identity():
     found = umeyama(CLOUD, moved(CLOUD), np.zeros(20, np.float32))
     np.testing.assert_array_equal(found.similarity.matrix(), np.eye(3, 4))
@@ -185,6 +193,7 @@ def test_cameras_are_brought_onto_each_other(views):
     prediction = poses(CLOUD[:views])
     found = align_poses(prediction, np.asarray(TRUE.apply_to_cameras(prediction)))
     assert_true(found.similarity, atol=2e-5)
+    assert found.inliers.all()
     assert found.rotation_determined
     assert found.scale_determined
     assert found.residual < 1e-5
