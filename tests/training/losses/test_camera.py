@@ -64,6 +64,13 @@ def test_a_quaternion_and_its_negative_are_the_same():
     assert float(camera_losses(flipped, target, mask)["quaternion"]) == 0
 
 
+def test_each_camera_is_compared_with_the_nearer_of_the_two_quaternions_as_a_whole():
+    pose, target = np.zeros((2, 2, 9), np.float32)
+    pose[:, 3:7], target[:, 3:7] = [0.6, 0, 0, 0.8], [[-0.6, 0, 0, 0.8], [-0.6, 0, 0, -0.8]]
+    # of the first camera 1.2 / 4 and not 1.6 / 4, of the second nothing
+    assert float(camera_losses(pose, target, np.ones(2, bool))["quaternion"]) == pytest.approx(0.3 / 2)
+
+
 def test_gradients_are_numerical_differences(assert_gradients):
     assert_gradients(lambda ray: ray_loss(ray, jnp.asarray(TRUE_RAY, ray.dtype), MASK), RAY)
     assert_gradients(lambda d, ray: point_loss(d, ray, jnp.asarray(POINTS, d.dtype), POINT_MASK), DEPTH, RAY)

@@ -53,6 +53,15 @@ def test_what_is_hidden_or_unknown_is_not_to_be_found(nearer):
     np.testing.assert_array_equal(seen[0, 0, 2], [[False] * 4, [False, False, True, True]])
 
 
+def test_what_a_view_has_above_or_below_its_picture_is_not_to_be_found():
+    depth, extrinsics, intrinsics = wall(shift=0)
+    extrinsics[0, 1, 1, 3] = -1  # the second camera sees the wall 14 pixels further up
+    patches, seen = find_patches(truth(depth, extrinsics, intrinsics))
+    np.testing.assert_array_equal(seen[0, 0, 1], [[False] * 4, [True] * 4])
+    np.testing.assert_array_equal(seen[0, 1, 0], [[True] * 4, [False] * 4])
+    assert (np.asarray(patches)[0, 0, 1, 1, :, 0].max(axis=-1) > 0.9).all()
+
+
 def test_by_hand():
     # Every patch is alike: each of the 8 is as likely. A patch that is known to be itself has the softmax of 1 and seven times 0.
     flat = truth(*wall(shift=1e-3))
@@ -64,6 +73,14 @@ def test_by_hand():
     assert float(correspondence_loss(3 * own, flat, temperature=0.5)) == pytest.approx(expected, rel=1e-5)
     free = own.at[..., 8:].set(RNG.standard_normal((1, 2, 2, 4, 8)))
     assert correspondence_loss(free, flat) == correspondence_loss(own, flat)
+
+
+def test_scenes_of_a_batch_are_looked_at_each_by_itself():
+    scenes, features = (wall(), wall(shift=5, depth=3.0)), RNG.standard_normal((2, 2, 2, 4, 6)).astype(np.float32)
+    alone = [correspondence_loss(features[i : i + 1], truth(*scene)) for i, scene in enumerate(scenes)]
+    together = truth(*map(np.concatenate, zip(*scenes, strict=True)))
+    count = np.asarray(find_patches(together)[1]).sum(axis=(1, 2, 3, 4))
+    assert float(correspondence_loss(features, together)) == pytest.approx(np.average(alone, weights=count), rel=1e-5)
 
 
 def test_gradients(assert_gradients):

@@ -69,6 +69,8 @@ def test_only_pixels_count_whose_neighbours_do():
     depth[2, 2] = 1e3
     found = normal_loss(depth, BUMPY, mask, INTRINSICS)
     assert float(found) == pytest.approx(0, abs=1e-2)
+    found = normal_loss(plane(tilted(20)), plane(tilted(0)), mask, INTRINSICS)  # beside the hole, normals would be other ones
+    assert float(found) == pytest.approx(5 * np.radians(20), rel=1e-3)
 
 
 def test_gradients_are_numerical_differences(assert_gradients):

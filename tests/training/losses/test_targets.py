@@ -14,10 +14,10 @@ TARGETS = Targets(np.ones(SHAPE, np.float32), np.ones(SHAPE, bool), np.zeros((1,
 
 def test_depth_counts_that_is_known_finite_positive_and_neither_sky_nor_background():
     depth = np.float32([[[[1, 2, np.nan, 0], [np.inf, -1, 3, 4], [5, 6, 7, 8]]]])
-    mask, sky, objects = np.ones(depth.shape, bool), np.zeros(depth.shape, np.float32), np.ones(depth.shape, bool)
+    mask, sky, objects = np.ones(depth.shape, bool), np.zeros(depth.shape, np.float32), np.ones(depth.shape, np.float32)
     mask[0, 0, 0, 0] = False
     sky[0, 0, 2] = [0.5, 0.4, np.nan, 1]
-    objects[0, 0, 2, 1] = False
+    objects[0, 0, 1, 2:], objects[0, 0, 2, 1] = [0.5, np.nan], 0.4
     targets = Targets(depth, mask, np.zeros((1, 1, 3, 4)), np.zeros((1, 1, 3, 3)), sky=sky, objects=objects)
     np.testing.assert_array_equal(targets.valid()[0, 0], [[0, 1, 0, 0], [0, 0, 1, 1], [0, 0, 1, 0]])
 

@@ -8,9 +8,23 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from da3jax.training.losses import LOSSES, LossConfig, LossWeights, Targets, canonical_depth, normalize_targets, outputs_of, total_loss
+from da3jax.training.losses import (
+    LOSSES,
+    LossConfig,
+    LossWeights,
+    Targets,
+    attention_loss,
+    canonical_depth,
+    correspondence_loss,
+    global_local_loss,
+    gradient_loss,
+    normalize_targets,
+    outputs_of,
+    total_loss,
+)
 from da3jax.types import NetworkOutput
 from tests.quick import quick_jit
+from tests.training.losses.test_correspondence import wall
 
 RNG = np.random.default_rng(0)
 SHAPE = (2, 2, 14, 14)
@@ -220,27 +234,69 @@ def test_the_network_is_asked_for_what_the_terms_read():
     assert outputs_of(LossWeights(depth=0, ray=0, point=0, gradient=0, camera=0, correspondence=1)) == ()
 
 
-@pytest.mark.parametrize("term", ["global_local", "normal"])
-def test_of_views_without_intrinsics_surfaces_do_not_count(term):
+@pytest.mark.parametrize(("term", "units"), [("global_local", "relative"), ("normal", "relative"), ("point", "scene")])
+def test_of_views_without_intrinsics_surfaces_and_points_do_not_count(term, units):
     output = noisy(perfect())
     unknown = INTRINSICS.copy()
     unknown[0, 1] = np.nan
     mask = MASK.copy()
     mask[0, 1] = False
-    config = only(term, units="relative", align_samples=256, least_local_pixels=4)
+    config = only(term, units=units, align_samples=256, least_local_pixels=4)
     found = run(output, config, dataclasses.replace(TARGETS, intrinsics=unknown))[1][term]
     expected = run(output, config, dataclasses.replace(TARGETS, mask=mask))[1][term]
     assert expected > 0
     assert found == pytest.approx(expected, rel=1e-3)
 
 
-def test_a_view_to_which_no_scale_fits_does_not_count():
+@pytest.mark.parametrize("term", ["gradient", "normal"])
+def test_a_view_to_which_no_scale_fits_does_not_count(term):
     output = noisy(perfect())
     flat = dataclasses.replace(output, depth=output.depth.at[0, 1].set(1.5))
     mask = MASK.copy()
     mask[0, 1] = False
-    config = only("gradient", units="relative", align_samples=256)
+    config = only(term, units="relative", align_samples=256)
     value, logged, _ = run(flat, config)
     expected, without, _ = run(flat, config, dataclasses.replace(TARGETS, mask=mask))
     assert value == pytest.approx(expected, rel=1e-2)  # the scale of a scene is that of its valid points
     assert logged["valid_share"] == pytest.approx(without["valid_share"])
+
+
+def test_true_normals_are_what_the_prediction_s_are_compared_with():
+    normals = np.broadcast_to(np.float32([0.6, 0, -0.8]), (*SHAPE, 3))
+    found = quick_jit(lambda *given: total_loss(*given, only("normal"))[0])(perfect(), dataclasses.replace(TARGETS, normals=normals))
+    assert float(found) > 0.3
+
+
+def test_terms_are_asked_with_the_options_of_the_configuration():
+    depth, extrinsics, intrinsics = wall()
+    depth *= RNG.uniform(1, 1.02, depth.shape).astype(np.float32)
+    targets = Targets(depth, depth > 0, extrinsics, intrinsics)
+    random = lambda *shape: jnp.asarray(RNG.standard_normal(shape), jnp.float32)  # noqa: E731
+    looks = {block: (random(1, 2, 9, 3, 4), random(1, 2, 9, 3, 4)) for block in (3, 5)}
+    output = NetworkOutput(depth=random(*depth.shape) + 9, features={2: random(1, 2, 2, 4, 6)}, queries_keys=looks)
+    terms = ("gradient", "global_local", "correspondence", "attention")
+    config = LossConfig(
+        LossWeights(**{**dict.fromkeys(TERMS + OURS, 0), **dict.fromkeys(terms, 1)}),
+        gradient_scales=1,
+        local_levels=(3,),
+        align_samples=16,
+        least_local_pixels=4,
+        correspondence_block=2,
+        correspondence_temperature=0.5,
+        attention_blocks=(3, 5),
+        attention_heads=2,
+    )
+
+    @quick_jit
+    def both(output):
+        truth = normalize_targets(depth, extrinsics, intrinsics, depth > 0)
+        maps = output.depth, truth.depth, truth.mask
+        return total_loss(output, targets, config)[1], {
+            "gradient": gradient_loss(*maps, scales=1),
+            "global_local": global_local_loss(*maps, truth.intrinsics, levels=(3,), samples=16, least_pixels=4),
+            "correspondence": correspondence_loss(output.features[2], truth, temperature=0.5),
+            "attention": sum(attention_loss(*look, truth, heads=2) for look in output.queries_keys.values()) / 2,
+        }
+
+    found, expected = both(output)
+    assert {name: float(found[name]) for name in terms} == pytest.approx({name: float(expected[name]) for name in terms}, rel=1e-5)
