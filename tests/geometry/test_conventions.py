@@ -63,6 +63,8 @@ def test_float64_stays_float64_and_numpy_is_taken():
     whole = np.array([[1, 0, 0, 3_000_000_000], [0, 1, 0, 2], [0, 0, 1, 1]])
     assert geometry.camera_to_world_from_extrinsics(whole)[0, 3] == -3e9
     assert geometry.extrinsics_from_opengl(jnp.asarray(np.float64(SIDE))).dtype == jnp.float32
+    for low in (np.float16(SIDE), jnp.asarray(SIDE, jnp.bfloat16), SIDE.astype(np.int16)):
+        assert geometry.extrinsics_from_opengl(low).dtype == jnp.float32
 
 
 def test_of_map_coordinates_in_float64_the_baselines_stay():

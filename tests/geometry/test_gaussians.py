@@ -66,6 +66,24 @@ def test_sizes_are_shares_of_what_a_pixel_measures_at_its_depth(scene):
     assert (np.asarray(placed(raw, opacity, depth, extrinsics, intrinsics).scales) < 0).all()
 
 
+def test_the_sizes_of_the_smallest_and_the_largest_gaussian_and_of_skewed_pixels(scene):
+    depth, extrinsics, intrinsics, _ = scene
+    raw, opacity = raw_of()
+    raw[..., 2:5] = [-40, 0, 40]
+    skewed = intrinsics.copy()
+    skewed[:, 0, 1] = 3
+    found = placed(raw, opacity, depth, extrinsics, skewed)
+    pixel = 1 / intrinsics[:, 0, 0] + 1 / intrinsics[:, 1, 1] - 3 / (intrinsics[:, 0, 0] * intrinsics[:, 1, 1])
+    shares = np.float64(found.scales) / (pixel[:, None, None] * depth)[..., None]
+    np.testing.assert_allclose(shares, np.broadcast_to([1e-6, 1.5, 3], shares.shape), rtol=1e-4)
+
+
+def test_of_a_quaternion_and_its_negative_the_one_with_a_positive_scalar_is_given(scene):
+    depth, extrinsics, intrinsics, _ = scene
+    raw, opacity = raw_of()
+    assert (np.asarray(placed(raw, opacity, depth, extrinsics, intrinsics).rotations)[..., 0] >= 0).all()
+
+
 def test_a_long_gaussian_lies_in_the_world_as_its_camera_turns_it(scene):
     depth, extrinsics, intrinsics, _ = scene
     raw, opacity = raw_of()

@@ -124,6 +124,14 @@ def test_very_many_pairs_keep_float32_precision():
     assert float(fit(true / np.float32(1.7), true).scale) == pytest.approx(1.7, rel=2e-7)
 
 
+@pytest.mark.parametrize("scale", [1e-30, 1e30])
+def test_exact_lengths_of_other_units_are_all_inliers(scale):
+    lengths = np.float32(lengths_of())
+    found = fit(lengths, np.float32(scale) * lengths)
+    assert float(found.scale) == pytest.approx(scale, rel=1e-5)
+    assert found.inlier_share == 1
+
+
 def test_gradients_are_finite_on_an_exact_fit():
     reference = jnp.array(lengths_of(), jnp.float32)
     assert all(np.isfinite(slope).all() for slope in slopes(reference / 2, reference))

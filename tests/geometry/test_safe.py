@@ -5,6 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from da3jax import geometry
 from da3jax.geometry import rigid, safe
 
 
@@ -27,3 +28,25 @@ def test_products_and_their_gradients_ask_for_full_precision_whatever_the_defaul
     with jax.default_matmul_precision("bfloat16"):
         program = str(jax.make_jaxpr(jax.grad(lambda t: jnp.sum(rigid.invert_rigid(t) ** 2)))(jnp.eye(4)))
     assert program.count("dot_general") == program.count("precision=(Precision.HIGHEST, Precision.HIGHEST)") == 3
+
+
+POSE, PINHOLE, POINTS, MAP = jnp.eye(3, 4)[None], jnp.eye(3)[None], jnp.ones((1, 4, 3)), jnp.ones((1, 2, 3))
+
+
+@pytest.mark.parametrize(
+    ("function", "arguments"),
+    [
+        (geometry.compose_rigid, (POSE, POSE)),
+        (geometry.project, (POINTS, POSE, PINHOLE)),
+        (geometry.unproject, (MAP, PINHOLE, POSE)),
+        (geometry.normalize_poses, (POSE,)),
+        (geometry.harmonic_terms, (POINTS,)),
+        (geometry.rotate_harmonics, (jnp.ones((1, 9)), PINHOLE)),
+        (geometry.gaussians_from_raw, (jnp.ones((1, 2, 3, 37)), MAP, MAP, POSE, PINHOLE)),
+        (geometry.umeyama, (POINTS, POINTS)),
+        (geometry.align_poses, (POSE, POSE)),
+    ],
+)
+def test_no_product_of_geometry_is_rounded(function, arguments):
+    program = str(jax.make_jaxpr(function)(*arguments))
+    assert program.count("dot_general") == program.count("precision=(Precision.HIGHEST, Precision.HIGHEST)") > 0

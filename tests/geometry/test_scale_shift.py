@@ -83,6 +83,21 @@ def test_pixels_outside_the_mask_and_not_finite_ones_do_not_count():
     assert found.inlier_share == 1
 
 
+def test_pixels_outside_the_mask_do_not_pull_a_small_shift_to_nothing():
+    true, rng = room(), np.random.default_rng(5)
+    noisy = 2 * true + 0.25 + np.float32(0.5 * rng.standard_normal(true.shape))
+    found = align(true, noisy, rng.random(true.shape) < 0.5, KEY)
+    assert float(found.shift) == pytest.approx(0.25, abs=0.12)
+
+
+def test_where_the_reference_falls_over_most_of_the_map_the_scale_is_that_of_the_rest():
+    true = room()
+    rises = np.random.default_rng(2).random(true.shape) < 0.4
+    found = align(true, np.float32(np.where(rises, 2 * true + 1, 20 - 3 * true)), EVERYWHERE, KEY)
+    assert found.result == ScaleShiftResult.SUCCESS
+    np.testing.assert_allclose([found.scale, found.shift], [2, 1], rtol=0.03)
+
+
 @jax.jit
 @functools.partial(jax.grad, argnums=(0, 1))
 def slopes(prediction, reference, mask):
@@ -92,6 +107,7 @@ def slopes(prediction, reference, mask):
 
 MASK_OF_ONE = np.zeros_like(EVERYWHERE)
 MASK_OF_ONE[3, 4] = True
+UPPER = np.arange(HEIGHT)[:, None] < np.full(WIDTH, HEIGHT // 2)
 
 
 @pytest.mark.parametrize(
@@ -100,10 +116,11 @@ MASK_OF_ONE[3, 4] = True
         (room(), room(), ~EVERYWHERE, ScaleShiftResult.TOO_FEW),
         (room(), room(), MASK_OF_ONE, ScaleShiftResult.TOO_FEW),
         (np.full_like(room(), 3.3), room(), EVERYWHERE, ScaleShiftResult.CONSTANT),
+        (np.where(UPPER, np.float32(3.3), room()), room(), UPPER, ScaleShiftResult.CONSTANT),
         (room(), -room(), EVERYWHERE, ScaleShiftResult.NOT_POSITIVE),
         (room(), np.full_like(room(), 3.3), EVERYWHERE, ScaleShiftResult.NOT_POSITIVE),
     ],
-    ids=["nothing", "one pixel", "constant prediction", "upside down", "constant reference"],
+    ids=["nothing", "one pixel", "constant prediction", "constant where known", "upside down", "constant reference"],
 )
 def test_what_cannot_be_fitted_is_left_alone_and_said(prediction, reference, mask, result):
     found = align(prediction, reference, mask, KEY)
