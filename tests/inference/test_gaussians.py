@@ -10,6 +10,7 @@ import pytest
 import da3jax
 from da3jax.geometry import align_poses, gaussians_from_raw, matrix_from_quaternion, normalize_poses, unproject
 from da3jax.inference import program
+from da3jax.inference.gaussians import official_gaussians
 from da3jax.inference.plan import planned
 from da3jax.inference.program import KnownCameras, Task
 from da3jax.types import NetworkOutput, Views
@@ -129,6 +130,20 @@ def test_official_gaussians_take_the_scale_of_the_cameras_that_the_network_saw(r
         output.raw_gs, output.raw_gs_conf, output.depth * np.float32(scale), extrinsics, output.intrinsics, depth_scale=scales
     )
     jax.tree.map(lambda a, b: close(a, np.asarray(b), rtol=1e-3), found.gaussians, expected)
+
+
+by_official_scale = quick_jit(official_gaussians)
+
+
+@pytest.mark.parametrize(("apart", "scale"), [(1, 1.5), (1e3, 1 / 3), (1e-3, 3)])
+def test_the_scale_of_official_gaussians_is_that_of_real_views_and_from_a_third_to_three(apart, scale):
+    output = jax.tree.map(lambda x: x[:, :, :2, :3] if x.shape[2] == HEIGHT else x, said(4))
+    seen = np.float32(known_poses(4)[None])
+    output.extrinsics[...] = seen
+    output.extrinsics[..., 3] *= apart / 1.5
+    output.extrinsics[0, 3, :, 3] *= -9
+    found = by_official_scale(output, seen, np.array([[True, True, True, False]]))
+    close(found.scales / (output.depth + output.raw_gs[..., 36])[..., None], scale * _scales(output), rtol=1e-3)
 
 
 @pytest.fixture(scope="module")

@@ -9,6 +9,9 @@ import pytest
 
 import da3jax
 from da3jax.geometry import align_poses, normalize_poses, rotation_from_axis_angle, unproject
+from da3jax.inference import program
+from da3jax.inference.program import KnownCameras, Task
+from da3jax.types import NetworkOutput
 
 SIZE = 56  # pixels of the long side; the pictures are 60 × 80, so that the processed ones are 42 × 56
 
@@ -121,6 +124,21 @@ def test_extrinsics_alone_condition_with_intrinsics_of_a_first_pass(model, image
     np.testing.assert_allclose(found.conf, again.depth_conf, rtol=1e-4)
     np.testing.assert_allclose(found.intrinsics, again.intrinsics, rtol=1e-4)
     np.testing.assert_array_equal(found.extrinsics, extrinsics.astype(np.float32))
+
+
+def test_the_network_is_given_the_known_intrinsics_and_those_of_a_first_pass_for_the_others(monkeypatch):
+    seen = []
+    monkeypatch.setattr(
+        program, "forward", lambda *_, **options: seen.append(options) or NetworkOutput(intrinsics=np.full((1, 3, 3, 3), 7))
+    )
+    intrinsics, mask = known_intrinsics(3), np.array([[True, True, False]])
+    known = KnownCameras.of(known_poses(3)[None], np.where([[[False]], [[True]], [[False]]], np.nan, intrinsics)[None])
+    program._network({}, np.zeros((1, 3, 42, 56, 3)), known, Task(("depth",), conditioned=True, first_pass=True), {"view_mask": mask})
+    first, second = seen
+    assert first["outputs"] == ("cameras",)
+    assert not {"extrinsics", "intrinsics"} & set(first)
+    np.testing.assert_allclose(second["intrinsics"], [[intrinsics[0], np.full((3, 3), 7), intrinsics[2]]], rtol=1e-6)
+    np.testing.assert_allclose(second["extrinsics"][:, :2], normalize_poses(jnp.asarray(known.relative[:, :2])), atol=1e-5)
 
 
 def test_extrinsics_of_some_views_align_and_do_not_condition(model, images, unconditioned, caplog):

@@ -6,6 +6,7 @@ import jax
 import numpy as np
 import pytest
 
+from da3jax import preprocess
 from da3jax.inference import own_views
 from da3jax.inference.own_views import check_same_images
 
@@ -55,3 +56,16 @@ def test_other_images_more_fewer_or_in_another_order_are_refused(check_both, fir
         ValueError, match=f"process 0 is given {len(first)} images .*, and process 1 {len(second)} images .*; all are given the"
     ):
         check_both(first, second)
+
+
+def test_what_others_have_smaller_crops_views_about_their_centres_and_cameras_follow():
+    picture, matrix = (
+        np.random.default_rng(0).integers(0, 256, (42, 56, 3), dtype=np.uint8),
+        np.array([[50.0, 0, 30], [0, 40, 20], [0, 0, 1]]),
+    )
+    views = preprocess([picture] * 2, intrinsics=[matrix] * 2, process_res=56)
+    found = own_views._cropped(views, 14, 42)
+    np.testing.assert_array_equal(found.images, views.images[:, :, 14:28, 7:49])
+    np.testing.assert_array_equal(found.processed_images, views.processed_images[:, 14:28, 7:49])
+    np.testing.assert_array_equal(found.intrinsics, [[matrix - [[0, 0, 7], [0, 0, 14], [0, 0, 0]]] * 2])
+    np.testing.assert_array_equal(found.from_image, [[[1, 0, -7], [0, 1, -14], [0, 0, 1]]] * 2)

@@ -5,7 +5,10 @@ import numpy as np
 import pytest
 
 import da3jax
-from da3jax.geometry import project
+from da3jax.geometry import Alignment, Similarity, project
+from da3jax.inference.prediction import to_prediction
+from da3jax.inference.program import KnownCameras, Result, Task, _aligned
+from da3jax.types import NetworkOutput, Views
 from tests.inference.test_known_cameras import known_intrinsics, known_poses
 
 SIZE = 56
@@ -24,6 +27,9 @@ ROWS = [
     ("nested", "some", "some", False, "everything", False),
     ("nested", "one", "all", True, "no rays", False),
 ]
+
+
+aligned = jax.jit(_aligned, static_argnums=3)
 
 
 def centres(extrinsics):
@@ -81,37 +87,62 @@ def test_depth_cameras_rays_points_and_scales_agree(request, images, kind, extri
 
 
 def test_cameras_whose_rays_are_no_rays_do_not_count_in_the_alignment():
-    from da3jax.inference.program import KnownCameras, _aligned
-    from da3jax.types import NetworkOutput
-
     poses = known_poses(4)
     predicted = np.float32(poses)
     predicted[:, :, 3] *= 2
     predicted[1] = np.eye(3, 4)  # what a solver gives where there is no camera
     known = KnownCameras.of(poses[None], None)
     output = NetworkOutput(depth=np.ones((1, 4, 2, 2), np.float32), extrinsics=predicted[None])
-    _, alignment = jax.jit(_aligned, static_argnums=3)(output, known, np.array([[True, False, True, True]]), True)
+    _, alignment = aligned(output, known, np.array([[True, False, True, True]]), True)
     np.testing.assert_allclose(alignment.similarity.scale, 0.5, rtol=1e-4)
     np.testing.assert_array_equal(alignment.inliers[0], [True, False, True, True])
+
+
+def test_the_residual_of_the_alignment_is_in_the_units_of_the_known_cameras():
+    poses = known_poses(4)
+    predicted = np.float32(poses)
+    predicted[:, :, 3] = 5 * predicted[:, :, 3] + np.random.default_rng(1).uniform(-1, 1, (4, 3))
+    output = NetworkOutput(depth=np.ones((1, 4, 2, 2), np.float32), extrinsics=predicted[None])
+    _, alignment = aligned(output, KnownCameras.of(poses[None], None), np.full((1, 4), True), True)
+    apart = np.asarray(alignment.similarity.apply(centres(predicted)[None]))[0] - centres(poses)
+    np.testing.assert_allclose(alignment.residual, np.sqrt(np.mean(np.sum(apart**2, axis=-1))), rtol=1e-3)
+    assert alignment.residual > 0.05
+
+
+@pytest.mark.parametrize("determined", [True, False])
+def test_a_turn_between_the_worlds_that_is_not_determined_is_said(determined, caplog):
+    known = KnownCameras.of(known_poses(2)[None], None)
+    flags = np.array([determined]), np.array([True])
+    alignment = Alignment(Similarity.identity((1,)), *flags, np.full((1, 2), True), np.zeros(1, np.float32))
+    result = Result(NetworkOutput(depth=np.ones((1, 2, 2, 2), np.float32)), alignment=alignment)
+    found = to_prediction(jax.device_get(result), Views(None), known, Task(("depth",)), None)
+    assert found.alignment.rotation_determined == determined
+    assert ("the turn between their worlds is not determined" in caplog.text) == (not determined)
 
 
 @pytest.mark.parametrize("noise", [0, 1e-16, 1e-12, 1e-7])
 @pytest.mark.parametrize("centre", [(0, 0, 0), (1, 2, 3), (5e5, 5.5e6, 100)])
 def test_cameras_that_only_turn_have_no_baseline_whatever_rounding_says(noise, centre):
-    from da3jax.inference.program import KnownCameras
-
     poses = known_poses(3)
     poses[..., 3] = -np.einsum("nij,j->ni", poses[..., :3], np.array(centre, float))
     poses[..., 3] += noise * np.random.default_rng(0).standard_normal((3, 3))
     assert not KnownCameras.of(poses[None], None).has_baseline
 
 
-def test_small_baselines_in_map_coordinates_stay_and_what_float32_cannot_hold_is_said(caplog):
-    from da3jax.inference.program import KnownCameras
+def test_cameras_a_hundred_thousandth_apart_have_a_baseline():
+    poses = known_poses(3)
+    poses[..., 3] *= 1e-5
+    assert KnownCameras.of(poses[None], None).has_baseline
 
+
+def test_small_baselines_in_map_coordinates_stay_and_what_float32_cannot_hold_is_said(caplog):
     poses = np.tile(np.eye(3, 4), (8, 1, 1))
     poses[..., 3] = -np.array([5e5, 5.5e6, 100.0])
     poses[..., 0, 3] -= 0.12 * np.arange(8)
     relative = KnownCameras.of(poses[None], None).relative
     np.testing.assert_allclose(relative[0, :, 0, 3], -0.12 * np.arange(8), atol=1e-6)
     assert "subtract an origin" in caplog.text
+    caplog.clear()
+    poses[..., 3] += np.array([5e5, 5.5e6, 0])
+    assert KnownCameras.of(poses[None], None).has_baseline
+    assert not caplog.records

@@ -93,6 +93,8 @@ def test_rounding_of_poses_and_of_products_is_let_through():
         matrices = np.linalg.inv(np.linalg.inv(_poses(20, seed).astype(np.float16).astype(np.float32)))
         np.testing.assert_array_equal(check_extrinsics(matrices, ["a"] * 20), matrices[:, :3])
     check_intrinsics([_at(_K, (1, 0), 1e-5)], ["a"])
+    check_intrinsics([_at(_K, (2, 0), 9e-6)], ["a"])
+    check_extrinsics([_at(_POSE, (3, 3), 1 - 9e-6)], ["a"])
 
 
 @pytest.mark.parametrize("sign", [1, -1])

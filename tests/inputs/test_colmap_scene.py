@@ -142,6 +142,13 @@ def test_a_picture_of_another_shape_is_refused(tmp_path):
         read_scene_colmap(tmp_path)
 
 
+def test_a_resized_picture_of_which_two_rows_are_more_than_rounding_is_refused(tmp_path):
+    write(tmp_path, ["a.png"], cameras="1 SIMPLE_PINHOLE 160 120 100 80 60\n")
+    save(tmp_path / "images/a.png", 0, 80, 62)
+    with pytest.raises(ValueError, match=r"a.png is 80 × 62 pixels \(W × H\), .* is for images of 160 × 120"):
+        read_scene_colmap(tmp_path)
+
+
 def test_exif_does_not_turn_pictures(tmp_path):
     write(tmp_path, ["a.png"])
     exif = Image.Exif()
