@@ -271,7 +271,10 @@ def test_terms_are_asked_with_the_options_of_the_configuration():
     depth, extrinsics, intrinsics = wall()
     depth *= RNG.uniform(1, 1.02, depth.shape).astype(np.float32)
     targets = Targets(depth, depth > 0, extrinsics, intrinsics)
-    random = lambda *shape: jnp.asarray(RNG.standard_normal(shape), jnp.float32)  # noqa: E731
+
+    def random(*shape):
+        return jnp.asarray(RNG.standard_normal(shape), jnp.float32)
+
     looks = {block: (random(1, 2, 9, 3, 4), random(1, 2, 9, 3, 4)) for block in (3, 5)}
     output = NetworkOutput(depth=random(*depth.shape) + 9, features={2: random(1, 2, 2, 4, 6)}, queries_keys=looks)
     terms = ("gradient", "global_local", "correspondence", "attention")
