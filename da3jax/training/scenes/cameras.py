@@ -63,17 +63,17 @@ def sample_cameras(key: jax.Array, scene: Scene, views: int, height: int, width:
 def _score(scene: Scene, cameras: Cameras, size: tuple[int, int], overlap: float) -> jax.Array:
     """3 where views see and share enough; less by what is missing."""
     rays = rays_from_cameras(cameras.extrinsics, cameras.intrinsics, size, (_PROBES, _PROBES))
-    t, surface = _cast(scene, rays[..., 3:], rays[..., :3])
+    t, surface = nearest(scene, columns(rays[..., 3:]), columns(rays[..., :3]))
     solid = surface != SKY
     seen = jnp.min(jnp.mean(solid, axis=(1, 2)))
     free = 1 - jnp.max(jnp.mean(t < _NEAR * scene.size, axis=(1, 2)))
     points = points_from_rays(jnp.where(solid, t, 1), rays)
     shared = jnp.ones(())
     if (views := rays.shape[0]) > 1:
-        order = np.arange(views)
-        for one, other in ((order[:-1], order[1:]), (order[1:], order[:-1])):
-            shares = visible(scene, take(points, one), take(cameras, other), size) & solid[one]
-            shared = jnp.minimum(shared, jnp.min(jnp.mean(shares, axis=(1, 2))))
+        first = np.arange(views - 1)
+        one, other = np.r_[first, first + 1], np.r_[first + 1, first]
+        shares = visible(scene, take(points, one), take(cameras, other), size) & solid[one]
+        shared = jnp.min(jnp.mean(shares, axis=(1, 2)))
     return sum(jnp.minimum(x / enough, 1) for x, enough in ((seen, _SEEN), (free, 1 - _CROWDED), (shared, max(overlap, 1e-6))))
 
 
@@ -83,9 +83,5 @@ def visible(scene: Scene, points: jax.Array, cameras: Cameras, size: tuple[int, 
     height, width = size
     inside = (depth > 0) & jnp.all((pixel > 0) & (pixel < jnp.array([width, height]).reshape(1, 1, 1, 2)), axis=-1)
     origin = camera_to_world_from_extrinsics(cameras.extrinsics)[:, None, None, :, 3]
-    t, _ = _cast(scene, jnp.broadcast_to(origin, points.shape), points - origin)
+    t, _ = nearest(scene, columns(origin), columns(points - origin))
     return inside & (t > 0.999)
-
-
-def _cast(scene: Scene, origin: jax.Array, direction: jax.Array) -> tuple[jax.Array, jax.Array]:
-    return jax.vmap(jax.vmap(jax.vmap(lambda o, d: nearest(scene, columns(o), columns(d)))))(origin, direction)

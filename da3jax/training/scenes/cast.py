@@ -53,7 +53,7 @@ def in_parts(function: Callable, *arrays: jax.Array) -> Any:
 
 
 def nearest(scene: Scene, origin: Vector, direction: Vector) -> tuple[jax.Array, jax.Array]:
-    """The t at which one ray ends, and at what surface; infinity in the sky."""
+    """The t at which rays end, and at what surface; infinity in the sky."""
     t, solid = nearest_solid(scene.solids, origin, direction)
     surface = jnp.where(solid >= 0, SOLID + solid, SKY)
     ground, border = ground_entry(scene.terrain, origin, direction), leave_circle(scene.backdrop.radius, origin, direction)
@@ -70,7 +70,7 @@ def nearest(scene: Scene, origin: Vector, direction: Vector) -> tuple[jax.Array,
 
 
 def surface_at(scene: Scene, surface: jax.Array, point: Vector) -> tuple[Vector, Vector, Vector]:
-    """Of a point on a surface: the unit normal in the world, and point and normal as its pattern is drawn."""
+    """Of points on surfaces: the unit normal in the world, and point and normal as the surface's pattern is drawn."""
     normal, own_point, own_normal = surface_of_solid(scene.solids, jnp.maximum(surface - SOLID, 0), point)
     solid = surface >= SOLID
     ground, wall = ground_normal(scene.terrain, point[0], point[1]), room_normal(surface)

@@ -60,8 +60,7 @@ def render(scene: Scene, cameras: Cameras, height: int, width: int, *, samples: 
     def view(shift: tuple[float, float], footprint: jax.Array) -> tuple:
         """What the rays through one point of each pixel, from its upper left corner, meet; each (H, S, W)."""
         u, v = jnp.arange(width) + shift[0], jnp.arange(height) + shift[1]
-        hit_row = jax.vmap(jax.vmap(hit, (0, None, None, None)), (None, None, 0, 0))
-        look_row = jax.vmap(jax.vmap(look, (0, 0, 0, None, None, None, None)), (None, 0, 0, None, 0, 0, 0))
+        hit_row, look_row = jax.vmap(hit, (None, None, 0, 0)), jax.vmap(look, (None, 0, 0, None, 0, 0, 0))
         t, surface = in_parts(lambda v: hit_row(u, v, back, pose), v)
         return *in_parts(lambda v, t, surface: look_row(u, t, surface, v, back, pose, footprint), v, t, surface), t, surface
 

@@ -3,8 +3,8 @@
 The world is in metres, right-handed, z up; the ground lies around z = 0. Every ray ends: on a solid, on a wall or the ceiling of a room,
 on the ground, on the backdrop that rings the world, or in the sky above that.
 
-Code that works on rays is written for one ray, a vector being a tuple (x, y, z) of scalars, and is batched by `vmap`: so the pixels are
-the last axis of every array and XLA vectorises along them.
+Code that works on rays takes vectors as tuples (x, y, z) of scalars or of arrays of one shape: so the pixels are the last axis of every
+array and XLA vectorises along them. It is batched by `vmap` over scenes and views alone, for each `vmap` is one more time of tracing.
 """
 
 from __future__ import annotations
@@ -186,5 +186,5 @@ def along(origin: Vector, t: Any, direction: Vector) -> Vector:
 
 
 def times(matrix: jax.Array, v: Vector) -> Vector:
-    """Matrix (3, 3) times v."""
-    return tuple(dot(columns(matrix[i]), v) for i in range(3))
+    """Matrix (..., 3, 3) times v."""
+    return tuple(dot(columns(matrix[..., i, :]), v) for i in range(3))

@@ -15,7 +15,7 @@ _SKY_CELLS = 3.0
 
 
 def shade(scene: Scene, origin: Vector, direction: Vector, t: jax.Array, surface: jax.Array, footprint: jax.Array) -> tuple[Vector, Vector]:
-    """SRGB colour and unit normal (0 in the sky) in the world of where one ray ends; `footprint` is what a pixel covers at t = 1."""
+    """SRGB colour and unit normal (0 in the sky) in the world of where rays end; `footprint` is what a pixel covers at t = 1."""
     sky = surface == SKY
     distance = jnp.where(sky, 0, t)
     point = along(origin, distance, direction)

@@ -39,9 +39,9 @@ def _scan(entry: Callable, group: Solids, first: int, origin: Vector, direction:
 
 
 def surface_of_solid(solids: Solids, index: jax.Array, point: Vector) -> tuple[Vector, Vector, Vector]:
-    """Of a point on the surface of solid `index`: the outward unit normal, and in the solid's axes the point in metres and its normal."""
+    """Of points on the surfaces of solids `index`: the outward unit normal, and in the solid's axes the point in metres and its normal."""
     rotation, centre, half = solids.rotation[index], columns(solids.centre[index]), columns(solids.half[index])
-    back = [columns(rotation[:, i]) for i in range(3)]
+    back = [columns(rotation[..., i]) for i in range(3)]
     metres = tuple(dot(axis, tuple(p - c for p, c in zip(point, centre, strict=True))) for axis in back)
     x, y, z = (m / h for m, h in zip(metres, half, strict=True))
     box = _largest_only(x, y, z)
