@@ -43,7 +43,8 @@ def test_its_half_precision_weights_are_small(tiny):
 
 
 @pytest.mark.parametrize(
-    ("conditioned", "abs_rel", "delta1", "head", "rays"), [(False, 0.1536, 0.8081, 28.06, 20.28), (True, 0.1446, 0.8186, 85.42, 57.36)]
+    ("conditioned", "abs_rel", "delta1", "head", "rays"),
+    [(False, 0.1479, 0.8149, 33.06, 23.06), pytest.param(True, 0.1391, 0.8264, 88.47, 57.22, marks=pytest.mark.integration)],
 )
 def test_it_sees_as_well_as_when_it_was_packaged(tiny, batches, conditioned, abs_rel, delta1, head, rays):
     found = yardstick.measure(yardstick.network(*tiny, conditioned=conditioned), batches, VIEWS)
