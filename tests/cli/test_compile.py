@@ -52,6 +52,7 @@ def test_it_compiles_what_images_runs_and_prints_the_folder(tiny_model_dir, fold
     assert was_there(caplog, "images", photos, *options)
 
 
+@pytest.mark.integration
 def test_with_known_cameras_it_compiles_what_colmap_runs(tiny_model_dir, folder, tmp_path, caplog):
     furnish(tmp_path)
     size = ("--views", VIEWS, "--height", HEIGHT, "--width", WIDTH, "--model-dir", tiny_model_dir)

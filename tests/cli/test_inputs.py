@@ -95,6 +95,7 @@ def test_known_cameras_condition_the_network_and_are_those_of_the_result(here, t
     np.testing.assert_allclose(found["intrinsics"], np.tile([[fx, 0, cx], [0, fy, cy], [0, 0, 1]], (VIEWS, 1, 1)), rtol=1e-6)
 
 
+@pytest.mark.integration
 def test_known_cameras_may_keep_to_the_networks_scale(here, tiny_model_dir):
     options = ("--model-dir", tiny_model_dir, "--export-format", "npz", "--process-res", 56)
     call("colmap", "model", *options, "--export-dir", "a")

@@ -41,6 +41,7 @@ def arrays(out):
         return dict(archive)
 
 
+@pytest.mark.integration
 def test_a_metric_model_brings_another_to_metres(photo, tiny_model_dir, metric_dir, tmp_path):
     common = [
         "image",
@@ -64,6 +65,7 @@ def test_a_metric_model_brings_another_to_metres(photo, tiny_model_dir, metric_d
     assert found["scale_factor"] == expected.scale_factor
 
 
+@pytest.mark.integration
 def test_a_marker_of_known_size_brings_the_scene_to_metres(photo, tiny_model_dir, tmp_path):
     common = ["image", photo, "--model-dir", tiny_model_dir, "--process-res", 224, "--export-format", "npz"]
     plain, scaled, twice = (tmp_path / name for name in ("plain", "scaled", "twice"))

@@ -15,6 +15,7 @@ def call(*arguments):
 SIZE = ("--views", 2, "--height", 28, "--width", 42)
 
 
+@pytest.mark.integration
 def test_json_is_one_object(released_dir):
     done = call(released_dir, *SIZE, "--usable-gib", 0.2, "--json")
     assert done.exit_code == 0, done.stderr
@@ -25,6 +26,7 @@ def test_json_is_one_object(released_dir):
     assert found["flops"] > 1_000_000
 
 
+@pytest.mark.integration
 def test_without_json_it_says_what_is_reserved(released_dir):
     done = call(released_dir, *SIZE, "--no-search")
     assert done.exit_code == 0, done.stderr

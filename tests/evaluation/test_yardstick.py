@@ -61,6 +61,7 @@ def test_no_training_draws_its_scenes():
         assert not ours & {tuple(seed) for seed in next(drawn).batch.seeds}
 
 
+@pytest.mark.integration
 def test_a_network_is_asked_with_all_views_with_one_and_with_their_cameras():
     rng = np.random.default_rng(0)
     extrinsics = np.tile(np.eye(3, 4, dtype=np.float32), (1, 2, 1, 1))

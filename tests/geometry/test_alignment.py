@@ -171,6 +171,7 @@ def test_gradients_are_finite_for_every_kind_of_input():
     assert_finite(jax.jit(jax.vmap(jax.grad(numbers, (0, 1, 2))))(sources, targets, weights))
 
 
+@pytest.mark.integration
 def test_forward_reverse_and_numerical_derivatives_agree(assert_derivatives):
     noisy = moved(CLOUD) + 0.1 * RNG.standard_normal(CLOUD.shape)
     sources, targets = np.float64([CLOUD[:5], CLOUD[:5]]), np.float64([noisy[:5], CLOUD[:5] + 1e-3])

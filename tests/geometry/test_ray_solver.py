@@ -235,7 +235,7 @@ def numbers(rays, conf=None, **options):
 @pytest.mark.parametrize(
     ("mode", "turned", "off_centre"),
     [
-        ("free", False, 0.1),
+        pytest.param("free", False, 0.1, marks=pytest.mark.integration),
         *(
             pytest.param(*case, marks=pytest.mark.slow)
             for case in (("free", True, 0.03), ("free", False, 0.0), ("shared", True, 0.1), ("centred", False, 0.1))
@@ -264,6 +264,7 @@ def test_forward_reverse_and_numerical_derivatives_agree(mode, turned, off_centr
                 np.testing.assert_allclose(slope, (ends[0] - ends[1]) / 2e-5, atol=2e-4 * np.abs(slope).max())
 
 
+@pytest.mark.integration
 def test_gradients_of_exact_float32_rays_are_finite():
     rays = jnp.asarray(ray_maps((np.eye(3)[None], np.ones((1, 2)), np.zeros((1, 2)), np.zeros((1, 3))), 8, 8))
     gradient = quick_jit(jax.grad(lambda rays, conf: numbers(rays, conf).sum(), argnums=(0, 1)))
@@ -348,6 +349,7 @@ def test_rays_whose_origin_or_confidence_is_no_number_do_not_count():
     assert center[0] < 1e-5
 
 
+@pytest.mark.integration
 def test_any_leading_axes_vmap_and_pmap_are_the_same():
     rays = ray_maps(cameras(9, 8), 24, 32, noise=0.01)
     flat = solve(rays)
@@ -390,6 +392,7 @@ def test_a_second_call_compiles_nothing(caplog):
             assert "Compiling" not in caplog.text
 
 
+@pytest.mark.integration
 @pytest.mark.parametrize("size", [1e-36, 1e37])
 def test_only_the_ratios_of_confidence_count(size):
     rays = ray_maps(cameras(8, 2), 6, 8)

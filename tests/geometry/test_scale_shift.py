@@ -153,6 +153,7 @@ def test_steps_of_a_depth_camera_are_depth():
     np.testing.assert_allclose([found.scale, found.shift], [0.001, 0], atol=1e-5)
 
 
+@pytest.mark.integration
 def test_derivatives_are_those_of_least_squares_over_the_inliers(assert_derivatives):
     true = room()[::10, ::10].astype(np.float64)
     _, reference = spoil(true + 0.01 * np.random.default_rng(5).standard_normal(true.shape), "far", share=0.2)

@@ -66,6 +66,7 @@ def known_cameras(views):
     return np.concatenate([turns, 2 * rng.standard_normal((views, 3, 1))], axis=-1)[None]
 
 
+@pytest.mark.integration
 def test_a_nested_network_takes_its_scale_and_its_sky_from_real_views(nested):
     task = Task(("depth", "cameras", "sky", "metric_depth"))
     expected, found = programs(nested, noise(4), KnownCameras(), task, 3)
@@ -73,6 +74,7 @@ def test_a_nested_network_takes_its_scale_and_its_sky_from_real_views(nested):
     assert expected.scale.determined.all()
 
 
+@pytest.mark.integration
 def test_known_cameras_condition_and_align_as_without_the_masked_views(model):
     intrinsics = np.tile(np.float32([[40, 0, 21], [0, 40, 14], [0, 0, 1]]), (1, 4, 1, 1))
     known = KnownCameras.of(known_cameras(4), intrinsics)

@@ -60,6 +60,7 @@ def test_jax_alone_computes_forward_for_any_scenes_and_views(tmp_path, cameras):
             np.testing.assert_allclose(found[key], value, rtol=1e-5, atol=1e-5 * np.abs(value).max(), err_msg=f"{key} of {name}")
 
 
+@pytest.mark.integration
 def test_sky_and_what_was_asked_for_alone():
     program = export_forward(SINGLE_VIEW, HEIGHT, WIDTH, outputs=("depth", "sky"))
     params, images = params_of(SINGLE_VIEW), images_of(2, 2)

@@ -209,6 +209,7 @@ def test_from_ten_views_on_wrong_known_cameras_do_not_spoil_the_scale(model):
     np.testing.assert_allclose(found.extrinsics[3], truth[3], atol=1e-3 * np.abs(truth[3]).max())
 
 
+@pytest.mark.integration
 def test_cameras_out_of_rays_are_aligned_likewise(model, images):
     extrinsics = known_poses(3)
     found = model.inference(images, extrinsics=extrinsics, intrinsics=known_intrinsics(3), use_ray_pose=True, process_res=SIZE)

@@ -193,6 +193,7 @@ def test_sky_is_a_mask_and_a_single_view_network_has_no_cameras(single_view, ima
     assert prediction.conf is None
 
 
+@pytest.mark.integration
 def test_stacked_parameters_serve_and_are_saved_one_entry_a_block(model, images, joint, tmp_path):
     stacked = da3jax.DepthAnything3(da3jax.stack_layers(model.params, model.config), model.config)
     same(stacked.inference(images, process_res=SIZE), joint)

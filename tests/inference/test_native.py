@@ -197,6 +197,7 @@ def test_a_prediction_cropped_by_the_method_is_placed_right(model, images):
     assert (native.conf[0, 6:54] >= 1).all()
 
 
+@pytest.mark.integration
 def test_metric_networks_and_nested_ones_come_at_the_photographs_size(metric, nested, images):
     intrinsics = np.tile(np.array([[70.0, 0, 40], [0, 70, 30], [0, 0, 1]]), (2, 1, 1))
     for network in (metric, nested):

@@ -131,6 +131,7 @@ def test_depth_is_in_metres_whatever_else_is_asked_for(nested, images, found):
     assert few.ray is None
 
 
+@pytest.mark.integration
 def test_any_two_networks_make_a_pair_and_are_saved_as_one(model, metric, images, found, tmp_path):
     save(tmp_path / "anyview", model.params, to_dict(model.config))
     save(tmp_path / "metric", metric.params, to_dict(metric.config))
@@ -218,6 +219,7 @@ def test_the_fit_looks_at_confident_ground_alone_and_each_scene_has_its_own():
         assert np.isfinite(slope(ones)).all()
 
 
+@pytest.mark.integration
 def test_metres_follow_the_mean_of_both_focal_lengths():
     matrices = np.stack([np.diag([300.0, 600, 1]), np.diag([30.0, 30, 1])]).astype(np.float32)
     depth = np.ones((2, 1, 1), np.float32)

@@ -39,11 +39,11 @@ def cameras_of(count):
 @pytest.mark.parametrize(
     ("options", "tolerance"),
     [
-        ({}, 1e-5),
-        ({"use_ray_pose": True, "outputs": ["depth"]}, 5e-3),  # rays that nothing was learned from hardly determine a camera
-        ({"extrinsics": cameras_of(3), "outputs": ["depth"]}, 1e-4),
+        pytest.param({}, 1e-5, id="plain"),
+        # Rays that nothing was learned from hardly determine a camera.
+        pytest.param({"use_ray_pose": True, "outputs": ["depth"]}, 5e-3, id="ray pose", marks=pytest.mark.integration),
+        pytest.param({"extrinsics": cameras_of(3), "outputs": ["depth"]}, 1e-4, id="known cameras", marks=pytest.mark.integration),
     ],
-    ids=["plain", "ray pose", "known cameras"],
 )
 def test_views_of_a_scene(model, on_mesh, images, options, tolerance):
     expected, found = (each.inference(images, process_res=SIZE, **options) for each in (model, on_mesh))
@@ -51,12 +51,14 @@ def test_views_of_a_scene(model, on_mesh, images, options, tolerance):
     assert all(isinstance(leaf, np.ndarray) for leaf in jax.tree.leaves(found))
 
 
+@pytest.mark.integration
 def test_independent_images(model, on_mesh, images):
     many = [images[i % 3] for i in range(10)]
     expected, found = (each.inference(many, process_res=SIZE, independent=True, outputs=["depth"]) for each in (model, on_mesh))
     assert_same(found, expected)
 
 
+@pytest.mark.integration
 def test_metres_of_a_nested_network(nested, mesh, images):
     on_mesh = da3jax.DepthAnything3(nested.params, nested.config, mesh=mesh)
     expected, found = (each.inference(images, process_res=SIZE, outputs=["depth"]) for each in (nested, on_mesh))
@@ -65,6 +67,7 @@ def test_metres_of_a_nested_network(nested, mesh, images):
     assert_same(found, expected)
 
 
+@pytest.mark.integration
 def test_what_was_compiled_ahead_is_not_compiled_again(released_dir, mesh, images, compiled):
     model = da3jax.DepthAnything3.from_pretrained(released_dir, mesh=mesh)
     model.compile(3, 42, 56, outputs=("depth",))
@@ -92,6 +95,7 @@ def test_devices_are_a_mesh_in_short(released_dir):
         da3jax.DepthAnything3.from_pretrained(released_dir, devices=9)
 
 
+@pytest.mark.integration
 def test_split_parameters_stay_split_for_a_scene_and_for_independent_images(model, images, monkeypatch):
     monkeypatch.setattr(fsdp, "SMALLEST", 1)
     split = da3jax.DepthAnything3(model.params, model.config, mesh=da3jax.make_mesh(1, fsdp=4, view=2))

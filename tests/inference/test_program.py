@@ -18,6 +18,7 @@ EXTRINSICS = (
 INTRINSICS = np.tile(np.float32([[40, 0, 21], [0, 40, 14], [0, 0, 1]]), (1, 3, 1, 1))
 
 
+@pytest.mark.integration
 @pytest.mark.parametrize(
     ("task", "known", "left"),
     [

@@ -21,10 +21,10 @@ KNOWN_EXTRINSICS = {
 KNOWN_INTRINSICS = {"none": lambda: None, "all": lambda: known_intrinsics(3), "some": lambda: [known_intrinsics(3)[0], None, None]}
 OUTPUTS = {"everything": None, "no cameras": ["depth", "ray", "points"], "no rays": ["depth", "cameras", "points"]}
 ROWS = [
-    ("model", "all", "some", True, "everything", False),
+    pytest.param("model", "all", "some", True, "everything", False, marks=pytest.mark.integration),
     ("model", "none", "some", True, "no cameras", False),
-    ("nested", "all", "none", True, "no cameras", False),
-    ("nested", "some", "some", False, "everything", False),
+    pytest.param("nested", "all", "none", True, "no cameras", False, marks=pytest.mark.integration),
+    pytest.param("nested", "some", "some", False, "everything", False, marks=pytest.mark.integration),
     ("nested", "one", "all", True, "no rays", False),
 ]
 

@@ -77,6 +77,7 @@ def outcomes(originals, folder, seeds):
     return {word: found.count(word) for word in ("read", "refused")}
 
 
+@pytest.mark.integration
 def test_damaged_videos_are_read_or_refused(originals, tmp_path):
     counts = outcomes(originals, tmp_path, range(120))
     assert min(counts.values()) >= 10

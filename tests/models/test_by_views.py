@@ -21,7 +21,13 @@ def test_groups_divide_the_views(monkeypatch):
     assert by_views.views_at_a_time(12, 90) == 1
 
 
-@pytest.mark.parametrize(("stacked", "keys"), [(False, "heads_first"), (False, "tokens_first"), (False, "heads_together"), (True, "")])
+@pytest.mark.parametrize(
+    ("stacked", "keys"),
+    [
+        (False, "heads_first"),
+        *(pytest.param(*case, marks=pytest.mark.integration) for case in ((False, "tokens_first"), (False, "heads_together"), (True, ""))),
+    ],
+)
 def test_groups_of_two_are_all_views_at_once(monkeypatch, stacked, keys):
     monkeypatch.setattr(layers, "tokens_first", lambda dtype: keys == "tokens_first")
     monkeypatch.setattr(layers, "heads_together", lambda: keys == "heads_together")
@@ -38,6 +44,7 @@ def test_groups_of_two_are_all_views_at_once(monkeypatch, stacked, keys):
         np.testing.assert_allclose(grouped, together, rtol=1e-4, atol=1e-5)
 
 
+@pytest.mark.integration
 def test_what_is_not_grouped_gives_the_same_without_a_loop(monkeypatch):
     monkeypatch.setattr(by_views, "ON_CPU", TOKENS)
     images = images_of(1, 4)

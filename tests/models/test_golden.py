@@ -46,6 +46,7 @@ def test_outputs_are_the_official_ones(name, case, stacked):
     assert max(worst.values()) < BAR, worst
 
 
+@pytest.mark.integration
 def test_the_recorded_reference_is_not_the_first_view():
     config, case = CONFIGS["anyview"], CASES["anyview"]["five views"]
     features = Network(config, dtype="float32").apply({"params": tiny("anyview")}, **case.inputs(), outputs=(), export_feat_layers=(0,))

@@ -157,10 +157,12 @@ def check_gradient(mesh):
     jax.tree.map(lambda x, y: np.testing.assert_allclose(x, y, rtol=1e-4, atol=1e-5 * largest), mine, theirs)
 
 
+@pytest.mark.integration
 def test_gradients():
     check_gradient(make_mesh(1, 1, 8))
 
 
+@pytest.mark.integration
 def test_gradients_in_a_ring_and_with_split_parameters(in_a_ring, split):
     check_gradient(make_mesh(1, 2, 4))
 
@@ -210,6 +212,7 @@ def test_the_more_devices_the_less_memory_of_each():
     assert needed(gathering(2)) - needed(gathering(8)) > (1 / 2 - 1 / 8) * of_views
 
 
+@pytest.mark.integration
 def test_a_device_holds_its_part_of_the_parameters_and_a_block_or_two_of_those_of_others(split):
     """Beside the same with all parameters on each device."""
     deep = dataclasses.replace(ANYVIEW.backbone, width=64, depth=8, taps=(4, 5, 6, 7), alt_start=6, qknorm_start=6, rope_start=6)

@@ -25,6 +25,7 @@ def test_sky_gets_the_99_percent_quantile_of_the_rest(height, width):
     np.testing.assert_array_equal(filled(depth, sky)[~is_sky], depth[~is_sky])
 
 
+@pytest.mark.integration
 def test_more_pixels_than_float32_counts_to_exactly():
     """99 · K no longer fits 32 bits, and float32 no longer holds every rank."""
     count = 22_000_001

@@ -50,6 +50,7 @@ def test_scenes_differ(one_by_one):
         assert np.abs(leaf - leaf[:1])[1:].max(axis=tuple(range(1, leaf.ndim))).min() > 0.05
 
 
+@pytest.mark.integration
 def test_jit_is_eager(params, scenes, one_by_one):
     assert_near(run(params, scenes[0]), jax.tree.map(lambda leaf: leaf[0], one_by_one))
 

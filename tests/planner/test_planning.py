@@ -24,6 +24,7 @@ def three():
     return tiny(3, search=False)
 
 
+@pytest.mark.integration
 def test_it_plans_the_program_that_inference_runs(three):
     model = DepthAnything3(params_of(ANYVIEW), ANYVIEW)
     program = model.trace(3, *SIZE, outputs=OUTPUTS).lower()
@@ -49,6 +50,7 @@ def test_what_fits_is_no_more_than_the_largest_that_does():
     assert (found.fits, found.max_views) == (True, 11)
 
 
+@pytest.mark.integration
 def test_views_that_fill_up_count():
     five, six = (tiny(views, search=False) for views in (5, 6))
     assert five.flops == six.flops

@@ -73,6 +73,7 @@ def test_muon_makes_steps_of_block_matrices_orthogonal_and_all_others_adams():
     np.testing.assert_allclose(found["head"]["fc"]["kernel"], -0.1 * np.sign(matrix), rtol=1e-4)
 
 
+@pytest.mark.integration
 def test_muon_finds_the_matrices_of_a_networks_blocks_stacked_or_not():
     model = load_config(MODEL)
     shapes = jax.eval_shape(lambda key: init_params(model, key), jax.random.key(0))

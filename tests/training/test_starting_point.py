@@ -109,6 +109,7 @@ def test_from_the_same_network_all_is_loaded_released_or_converted(official, tin
         assert (point.initialised, point.unused) == ((), ())
 
 
+@pytest.mark.integration
 def test_a_head_of_other_widths_is_initialised_as_a_whole(official):
     config = narrowed()
     params, point = starting_params(config, GOLDEN / "anyview", KEY)
@@ -158,6 +159,7 @@ def test_what_is_no_configuration_is_none_of_transformers(tmp_path, content):
         starting_params(ANYVIEW, tmp_path, KEY)
 
 
+@pytest.mark.integration
 def test_a_narrower_head_saves_in_the_released_layout_and_opens_again(tmp_path):
     config = narrowed()
     params, _ = starting_params(config, GOLDEN / "anyview", KEY)

@@ -134,6 +134,7 @@ def test_some_scenes_are_conditioned_on_their_poses(five_steps):
     assert np.abs(state.params["camera_encoder"]["pose"]["fc1"]["bias"] - before).max() > 1e-4
 
 
+@pytest.mark.integration
 def test_a_teacher_replaces_the_truth_when_its_time_has_come(make_run, scenes):
     batch = scenes(8)
     plain = make_run(config_of("unused", losses=NO_RAYS, optimizer=HEADS_ALONE))
@@ -195,6 +196,7 @@ def of_the_backbone(make_run, scenes):
     return [run.step(scenes(4)) for _ in range(12)]
 
 
+@pytest.mark.integration
 def test_patches_that_show_the_same_grow_alike(of_the_backbone):
     found = [step["correspondence"] for step in of_the_backbone]
     assert found[0] > 0.9 * np.log(6)

@@ -42,6 +42,7 @@ def test_a_seed_makes_a_scene_wherever_it_is_rendered(batch):
     assert np.abs(batch.images[1] - batch.images[2]).mean() > 0.02
 
 
+@pytest.mark.integration
 def test_views_are_in_random_order_unless_asked_for_in_that_of_their_path(batch, sharding):
     ordered = realise(PlannedBatch(SEEDS, 3, HEIGHT, WIDTH, ProceduralConfig(in_order=True)), sharding)
     shuffled, ordered = (np.asarray(x.images) for x in (batch, ordered))

@@ -92,6 +92,7 @@ def test_an_upside_down_prediction_is_told_which_way_to_go():
     assert float(loss(3 - TRUE - 0.1 * gradient / np.abs(gradient).max(), TRUE, MASK)) < float(value)
 
 
+@pytest.mark.integration
 def test_gradients_are_numerical_differences_but_where_a_line_passes_through():
     with jax.enable_x64(True):
         intrinsics, true, depth = (jnp.asarray(x, jnp.float64) for x in (INTRINSICS, TRUE, DEPTH))

@@ -176,6 +176,7 @@ def test_a_batch_in_which_nothing_is_known_gives_zero(name):
     assert all(not np.asarray(x).any() for x in jax.tree.leaves(gradient))
 
 
+@pytest.mark.integration
 def test_the_gradient_of_the_main_loss_is_its_numerical_difference():
     with jax.enable_x64(True):
         output = jax.tree.map(lambda x: jnp.asarray(x, jnp.float64), noisy(perfect()))

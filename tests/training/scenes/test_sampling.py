@@ -8,7 +8,7 @@ import pytest
 from da3jax.geometry import camera_to_world_from_extrinsics, rotation_angle
 from da3jax.training.scenes import CameraRanges, Cameras, render, sample_cameras, sample_scene, sample_views
 from da3jax.training.scenes.layout import CLEARANCE
-from da3jax.training.scenes.paths import PATHS
+from da3jax.training.scenes.paths import PATHS, sample_path
 from da3jax.training.scenes.scene import SOLID, WALL
 from da3jax.training.scenes.terrain import height
 from da3jax.training.scenes.texture import PATTERNS
@@ -27,6 +27,7 @@ def test_the_same_key_gives_the_same_bits_and_another_one_another_scene(draw_all
     assert min(np.abs(images[i] - images[i + 1]).mean() for i in range(len(images) - 1)) > 0.02
 
 
+@pytest.mark.integration
 def test_sample_views_is_the_three_in_one_and_a_scene_by_itself_is_what_it_is_in_a_batch(views, keys):
     single = jax.jit(lambda key: sample_views(key, VIEWS, HEIGHT, WIDTH))(keys[3])
     np.testing.assert_allclose(single.extrinsics, views.extrinsics[3], atol=1e-4)
@@ -126,16 +127,24 @@ def test_a_guess_that_looks_at_nothing_is_far_off(views):
     assert np.nanmean(np.abs(guess - relative) / relative) > 0.3
 
 
-@pytest.mark.parametrize("path", PATHS)
-def test_each_path_moves_as_its_name_says(path, scenes, keys):
-    shares = tuple(float(name == path) for name in PATHS)
-    ranges = CameraRanges(shares=shares, motion=(0.3, 0.6), zoom=0)
-
+@pytest.fixture(scope="module")
+def pose_along(scenes, keys):
+    """Camera-to-world (8, 4, 3, 4) of a camera that goes along a path in eight scenes."""
     some = jax.tree.map(lambda x: x[:8], scenes)
-    found = jax.jit(jax.vmap(lambda key, scene: sample_cameras(key, scene, 4, 28, 28, ranges)))(keys[:8], some)
-    pose = np.asarray(camera_to_world_from_extrinsics(found.extrinsics))
-    centre, gaze = pose[..., 3], pose[..., 2]
-    extent = np.linalg.norm(centre - centre[:, :1], axis=-1).max(axis=1) / np.asarray(some.ring.outer)
+    draw = jax.jit(jax.vmap(lambda key, scene, path: sample_path(key, scene, 4, path, jnp.float32(0.45), jnp.radians(60.0)), (0, 0, None)))
+    return lambda path: np.asarray(camera_to_world_from_extrinsics(draw(keys[:8], some, PATHS.index(path))))
+
+
+def extent_of(pose, scenes):
+    """How far the eight cameras get, by the size of the ring that they may stand in."""
+    centre = pose[..., 3]
+    return np.linalg.norm(centre - centre[:, :1], axis=-1).max(axis=1) / np.asarray(scenes.ring.outer[:8])
+
+
+@pytest.mark.parametrize("path", PATHS)
+def test_each_path_moves_as_its_name_says(path, pose_along, scenes):
+    pose = pose_along(path)
+    extent, centre, gaze = extent_of(pose, scenes), pose[..., 3], pose[..., 2]
     angle = np.degrees(np.arccos(np.clip((gaze[:, 0] * gaze[:, -1]).sum(axis=-1), -1, 1)))
     if path == "turn":
         assert extent.max() < 0.05
@@ -145,6 +154,13 @@ def test_each_path_moves_as_its_name_says(path, scenes, keys):
     if path == "orbit":
         inward = -(gaze[..., :2] * centre[..., :2]).sum(axis=-1)
         assert (inward > 0).mean() > 0.95
+
+
+def test_shares_say_which_paths_there_are(scenes, keys):
+    ranges = CameraRanges(shares=tuple(float(name == "turn") for name in PATHS), motion=(0.3, 0.6), zoom=0)
+    some = jax.tree.map(lambda x: x[:8], scenes)
+    cameras = jax.jit(jax.vmap(lambda key, scene: sample_cameras(key, scene, 4, 28, 28, ranges)))(keys[:8], some)
+    assert extent_of(np.asarray(camera_to_world_from_extrinsics(cameras.extrinsics)), scenes).max() < 0.05
 
 
 @pytest.mark.slow
