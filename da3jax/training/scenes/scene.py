@@ -4,7 +4,7 @@ The world is in metres, right-handed, z up; the ground lies around z = 0. Every 
 on the ground, on the backdrop that rings the world, or in the sky above that.
 
 Code that works on rays takes vectors as tuples (x, y, z) of scalars or of arrays of one shape: so the pixels are the last axis of every
-array and XLA vectorises along them. It is batched by `vmap` over scenes and views alone, for each `vmap` is one more time of tracing.
+array and XLA vectorises along them. `vmap` batches it over scenes and views, not over pixels: each `vmap` traces all of it once more.
 """
 
 from __future__ import annotations
