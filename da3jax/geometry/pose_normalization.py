@@ -13,9 +13,9 @@ def normalize_poses(extrinsics: jax.Array, mask: jax.Array | None = None, *, nea
     """World-to-camera (..., S, 3, 4) in the first camera's frame, from (..., S, 3 or 4, 4) in any, translations at unit scale.
 
     That scale is the median distance of the cameras from the first one, whose own distance of zero counts, the lower of two in the
-    middle, and at least `nearest`. Cameras that the mask (..., S) has False do not count; the first is True. Far from the world's origin
-    float32 cannot tell cameras apart: what gives matrices as large as map coordinates takes the first step, E · E₀⁻¹, in float64 before.
-    Source: `_normalize_extrinsics` of the official API.
+    middle, and at least `nearest`. Cameras that the mask (..., S) has False do not count, and the first camera's is True. Far from the
+    world's origin float32 cannot tell cameras apart: what gives matrices as large as map coordinates takes the first step, E · E₀⁻¹, in
+    float64 before. Source: `_normalize_extrinsics` of the official API.
     """
     relative = compose_rigid(extrinsics, invert_rigid(extrinsics[..., :1, :, :]))
     distances = safe_norm(relative[..., 3])
